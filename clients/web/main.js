@@ -34,19 +34,19 @@ new Beginnings(game);
 
 game.addEventListener("notice", ({ detail }) => notices.show(detail.kind, detail.text));
 game.addEventListener("world", () => {
-  input.show(game.actions);
+  input.show(game.world.actions);
   controls.entered();
   futures.entered();
   expectation.entered();
   numbers.entered();
-  const [height, width] = game.world.frame_shape ?? [1, 1];
+  const [height, width] = game.world.shape ?? [1, 1];
   byId("screen").style.aspectRatio = `${width} / ${height}`;
 });
 game.addEventListener("begin", () => {
   screen.begun();
-  const { fragment } = writeLink(game.dream.spec);
-  // A link that was opened stays as it is, with its actions, until another dream begins.
-  if (!location.hash.startsWith(fragment)) history.replaceState(null, "", fragment);
+  const { name, actions } = game.driver;
+  const { fragment, fits } = writeLink(game.dream.spec, name === "recording" ? actions : []);
+  if (fits) history.replaceState(null, "", fragment); // else the address is the link that was opened
 });
 const showRate = throttled(() => (byId("fps").textContent = screen.framesPerSecond), 500);
 game.addEventListener("moment", showRate);

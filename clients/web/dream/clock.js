@@ -1,12 +1,30 @@
 // Paces the steps of a dream: so many a second, a few of them under way at once.
 
 const MOST_IN_FLIGHT = 6; // covers the way to a distant server; more would only delay the keys
+const SLOWER = 0.7;
 
 export class Clock {
   #due = 0;
   #inFlight = new Set();
   #room = [];
-  rate = 35; // steps a second
+  #wanted = 35; // steps a second
+  #allowed = Infinity;
+
+  /** Steps a second: what a person wants, or less if the server allows less. */
+  get rate() {
+    return Math.min(this.#wanted, this.#allowed);
+  }
+
+  set rate(wanted) {
+    this.#wanted = wanted;
+    this.#allowed = Infinity; // until the server says so again
+  }
+
+  /** Go on more slowly, as the server refuses steps. Return the rate. */
+  slowDown() {
+    this.#allowed = Math.max(1, SLOWER * this.rate);
+    return this.#allowed;
+  }
 
   /** Resolve when the next step is due and may be sent. */
   async tick() {

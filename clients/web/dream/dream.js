@@ -1,10 +1,10 @@
 // One dream on the server: a session, and all that is needed to dream it again, which is its world,
 // seed, temperature, start and actions.
 
-import { isGone } from "../wire/errors.js";
+import { isGone, isRefused, WorldChangedError } from "../wire/errors.js";
 import { History } from "./history.js";
-import { Sight } from "./sight.js";
 import { hesitationOf, surpriseOf } from "./surprise.js";
+import { NO_WORLD } from "./world.js";
 
 const WINDOWS = [256, 64, 0]; // rewind windows, the largest that the server grants
 const IN_FLIGHT = 64; // steps at once while dreaming it again
@@ -25,11 +25,13 @@ function random() {
 export class Dream {
   #epoch = 0; // answers to requests of an earlier one are dropped
   #window = 0; // index in WINDOWS
+  // The session on the server: "seen", this dream as it was seen here; "earlier", perhaps at an
+  // earlier step; "unknown", perhaps another dream, as the answer of what replaces it is missing.
+  #session = "seen";
   history = new History();
   id = newId();
   spec = null; // {world, seed, temperature, start}
-  sight = new Sight("frame"); // what its world shows
-  signals = []; // names of its world's
+  world = NO_WORLD; // see world.js
   sent = 0; // number of the last step that was sent
 
   /** `onProgress(step, of)` is called while a dream is dreamt again. */
@@ -46,30 +48,34 @@ export class Dream {
     return this.history.last?.terminated ?? false;
   }
 
-  /** Begin the dream of `spec`, in a world with this sight and these signals. Rejects with
-   * ProblemError or ConnectionLostError. */
-  async begin(spec, { sight, signals }) {
-    const epoch = ++this.#epoch;
-    const begun = await this.#reset(this.id, spec, sight.include);
-    if (epoch !== this.#epoch) return;
-    Object.assign(this, { sight, signals });
-    this.spec = { ...spec, world: begun.world, seed: begun.seed, temperature: begun.temperature };
+  /** Whether the session is at the last step that was seen, so that the next can be taken. */
+  get isReady() {
+    return this.#session === "seen" && this.sent === this.step;
+  }
+
+  /** Begin the dream of `spec` in a world. Rejects with ProblemError or ConnectionLostError. */
+  async begin(spec, world) {
+    this.#epoch++;
+    const begun = await this.#replace(() => this.#reset(this.id, spec, world.sight.include));
+    const { seed, temperature, latent } = begun;
+    const frame = world.sight.of(begun);
+    Object.assign(this, { world, spec: { ...spec, world: begun.world, seed, temperature } });
     this.#hold(new History());
-    const frame = sight.of(begun);
-    this.history.add({ step: 0, total: 0, terminated: false, frame, mixture: null });
+    this.history.add({ step: 0, total: 0, terminated: false, frame, mixture: null, latent });
   }
 
   /** Take the next step. Return its moment, or null if another dream has begun meanwhile. */
   async advance(action) {
     const epoch = this.#epoch;
-    const include = [...this.sight.include, "mixture", ...(this.signals.length ? ["signals"] : [])];
+    const { sight, signals: named } = this.world;
+    const include = [...sight.include, "mixture", ...(named.length ? ["signals"] : [])];
     const fields = { session_id: this.id, action, step: ++this.sent, include };
     const result = await this.stream.request("step", fields);
     if (epoch !== this.#epoch) return null;
     const { step, reward, terminated, mixture, latent, info, signals } = result;
     const moment = {
       step, action, reward, terminated, mixture, latent, signals,
-      frame: this.sight.of(result),
+      frame: sight.of(result),
       total: this.history.last.total + reward,
       surprise: surpriseOf(latent, mixture),
       hesitation: hesitationOf(mixture),
@@ -85,48 +91,53 @@ export class Dream {
    */
   async returnTo(step) {
     this.#epoch++;
-    const wasGone = await this.#rewind(this.id, step);
+    const isOurs = this.#session !== "unknown";
+    if (isOurs) this.#session = "earlier";
+    const wasGone = isOurs && (await this.#rewind(step));
+    if (!isOurs) await this.#dreamAgain(this.id, this, step);
     this.history.truncate(step);
     this.sent = step;
+    this.#session = "seen";
     return wasGone;
   }
 
-  /** Return a branch: a copy of the session on the server at this step, which has a picture. */
-  async fork() {
-    const [id, { include }] = [newId("branch"), this.sight];
-    const fields = { session_id: this.id, session_ids: [id], include };
+  /** Return a branch: a copy of the session, with that id, at this step, which has a picture. */
+  async fork(id) {
+    const { spec, world } = this;
+    const fields = { session_id: this.id, session_ids: [id], include: world.sight.include };
     const forked = await this.stream.request("fork", fields);
-    this.history.last.frame ??= this.sight.of(forked); // one of long ago was forgotten
-    return { id, spec: this.spec, sight: this.sight, history: this.history.copy() };
+    this.history.last.frame ??= world.sight.of(forked); // one of long ago was forgotten
+    return { id, spec, world, history: this.history.copy() };
   }
 
-  /** Go on from a branch, which stays. Return whether the server had lost it. */
+  /** Go on from a branch, which stays; until then nothing changes. Return whether the server had
+   * lost it. */
   async become(branch) {
     this.#epoch++;
-    const step = branch.history.length;
-    const copy = () =>
-      this.stream.request("fork", { session_id: branch.id, session_ids: [this.id] });
-    this.spec = branch.spec;
-    this.#hold(branch.history.copy());
+    const copy = () => this.#replace(() =>
+      this.stream.request("fork", { session_id: branch.id, session_ids: [this.id] }));
+    let wasGone = false;
     try {
       await copy();
-      return false;
     } catch (error) {
       if (!isGone(error)) throw error;
-      await this.#dreamAgain(branch.id, step);
+      wasGone = true;
+      await this.#dreamAgain(branch.id, branch, branch.history.length);
       await copy();
-      return true;
     }
+    Object.assign(this, { spec: branch.spec, world: branch.world });
+    this.#hold(branch.history.copy());
+    return wasGone;
   }
 
   /** Return what is seen at each of the world's real starting points from `first` to before `end`. */
-  async realMoments(world, first, end) {
+  async realMoments({ name: world, sight }, first, end) {
     const id = newId("look");
     const entries = Array.from({ length: end - first }, (_, i) => first + i);
     try {
       const begun = await Promise.all(entries.map((bank) => this.stream.request("reset",
-        { session_id: id, world, seed: 0, temperature: 0, start: { bank }, include: this.sight.include })));
-      return begun.map((result, i) => ({ bank: entries[i], frame: this.sight.of(result) }));
+        { session_id: id, world, seed: 0, temperature: 0, start: { bank }, include: sight.include })));
+      return begun.map((result, i) => ({ bank: entries[i], frame: sight.of(result) }));
     } finally {
       await this.forget(id);
     }
@@ -140,6 +151,20 @@ export class Dream {
   #hold(history) {
     this.history = history;
     this.sent = history.length < 0 ? 0 : history.length;
+  }
+
+  /** Send what replaces the session by another dream's, and return its result. */
+  async #replace(request) {
+    const before = this.#session;
+    this.#session = "unknown";
+    try {
+      const result = await request();
+      this.#session = "seen";
+      return result;
+    } catch (error) {
+      if (isRefused(error)) this.#session = before;
+      throw error;
+    }
   }
 
   /** Reset a session with the largest rewind window that the server grants. */
@@ -156,31 +181,31 @@ export class Dream {
     }
   }
 
-  async #rewind(id, step) {
+  async #rewind(step) {
     try {
-      await this.stream.request("rewind", { session_id: id, to_step: step });
+      await this.stream.request("rewind", { session_id: this.id, to_step: step });
       return false;
     } catch (error) {
       if (!isGone(error) && error.code !== "step_conflict") throw error;
-      await this.#dreamAgain(id, step); // it is beyond the window, or the session is gone
+      await this.#dreamAgain(this.id, this, step); // it is beyond the window, or all is gone
       return isGone(error);
     }
   }
 
-  /** Dream the first steps again, in a session of that id. Throws if it is not the same dream. */
-  async #dreamAgain(id, steps) {
-    await this.#reset(id, this.spec, []);
-    const actions = this.history.actions(steps);
-    let last = null;
+  /** Dream a dream's first steps again, in a session of that id. Throws if it is not the same. */
+  async #dreamAgain(id, { spec, world, history }, steps) {
+    const { version } = await this.stream.request("world", { name: world.name });
+    if (version !== world.version) throw new WorldChangedError();
+    let last = await this.#reset(id, spec, []);
+    const actions = history.actions(steps);
     for (let done = 0; done < steps; done += IN_FLIGHT) {
       const several = actions.slice(done, done + IN_FLIGHT).map((action, i) =>
         this.stream.request("step", { session_id: id, action, step: done + i + 1 }));
       last = (await Promise.all(several)).at(-1);
       this.onProgress(Math.min(steps, done + IN_FLIGHT), steps);
     }
-    const expected = this.history.at(steps).latent?.data;
-    if (last && expected?.some((number, i) => number !== last.latent.data[i])) {
-      throw new Error("The server's world has changed: it dreams another dream now. Begin again.");
-    }
+    const expected = history.at(steps).latent.data;
+    const isSame = expected.every((number, i) => number === last.latent.data[i]);
+    if (!isSame) throw new WorldChangedError();
   }
 }

@@ -1,25 +1,25 @@
 // The game: one dream that is played, paused, scrubbed and branched; one thing at a time.
 //
-// Events: "worlds" (they are known), "world" (another one's dream), "begin" (another dream), "moment"
-// (a new step), "change" (anything else), "notice" (detail: {kind, text}; no text takes it back).
+// Events: "worlds" (they are known), "world" (another one's dream), "begin" (another dream, or one
+// goes on from a branch), "moment" (a new step), "change" (anything else), "notice" (detail: {kind,
+// text}; no text takes it back).
 
-import { ConnectionLostError, inWords, isGone, isTemporary } from "../wire/errors.js";
-import { Dream } from "./dream.js";
+import { ConnectionLostError, inWords, isGone, isTemporary, isTooMuch, kindOf }
+  from "../wire/errors.js";
+import { Dream, newId } from "./dream.js";
 import { Controller, Person, Planner, Recording } from "./drivers.js";
 import { Loop } from "./loop.js";
+import { Turns } from "./turns.js";
 import { worldOf } from "./world.js";
 
-const AGAIN_MS = 1000;
+const LOST =
+  "The server no longer had this dream. It was dreamt again from its seed, up to this step.";
 
 export class Game extends EventTarget {
   worlds = [];
-  hasController = false; // this and the next two are of the world: see world.js
-  bankSize = 0;
-  actions = null;
   branches = [];
   viewed = 0; // the step that is shown
   isBusy = false;
-  #turn = Promise.resolve();
 
   constructor(stream, input) {
     super();
@@ -28,12 +28,13 @@ export class Game extends EventTarget {
     this.driver = this.person;
     this.dream = new Dream(stream, (step, of) =>
       this.#notice("wait", `Dreaming it again: step ${step} of ${of}`));
+    this.turns = new Turns(() => stream.whenOpen(), (error) => this.#fail(error));
     this.loop = new Loop({
       next: () => this.driver.next(this.dream),
       advance: (action) => this.dream.advance(action),
       arrived: (moment) => this.#show(moment),
       finished: () => this.#recordingEnds(),
-      failed: (error) => this.#interrupted(error),
+      failed: (error, wasPlaying) => this.#interrupted(error, wasPlaying),
     });
   }
 
@@ -41,31 +42,33 @@ export class Game extends EventTarget {
     return this.loop.isRunning;
   }
 
-  get sight() {
-    return this.dream.sight;
+  get world() {
+    return this.dream.world;
   }
 
-  get world() {
-    return this.worlds.find(({ name }) => name === this.dream.spec?.world) ?? null;
+  get sight() {
+    return this.world.sight;
   }
 
   /** Begin the dream of a link: `actions` are played first. If it cannot be, begin `other`. */
   async open(spec, actions, other) {
-    if (!(await this.begin(spec, actions))) await this.begin(other);
+    if ((await this.begin(spec, actions)) === false) await this.begin(other);
   }
 
-  /** Begin a dream. Return whether it could be; if not, it was said why. */
+  /** Begin a dream. Return whether it could be, or null if another was asked for; why is said. */
   begin(spec, actions = []) {
     return this.#exclusively(async () => {
       this.worlds = (await this.stream.request("worlds")).worlds; // a new server may have others
       this.dispatchEvent(new Event("worlds"));
-      const before = this.dream.spec?.world;
       const name = spec.world ?? this.worlds[0].name;
-      const entered = name === before ? null : await worldOf(this.stream, name);
-      await this.dream.begin(spec, entered ?? this.dream);
-      this.viewed = 0; // at once, as views may be drawn while the next lines wait
-      if (entered) this.#enter(entered);
-      this.#cast(actions.map((action) => this.actions.parse(action)));
+      const version = this.worlds.find((one) => one.name === name)?.version; // or other versions
+      const before = this.world;
+      const isSame = name === before.name && version === before.version;
+      const world = isSame ? before : await worldOf(this.stream, name);
+      await this.dream.begin({ ...spec, world: name }, world);
+      this.viewed = 0;
+      this.#enter(before);
+      this.#cast(actions.map((action) => this.world.actions.parse(action)));
       this.dispatchEvent(new Event("begin"));
     });
   }
@@ -110,25 +113,27 @@ export class Game extends EventTarget {
     this.#changed();
   }
 
-  /** Keep the step that is shown, to come back to it. */
-  branch() {
-    const [shown, wasPlaying] = [this.viewed, this.isPlaying];
-    return this.#exclusively(async () => {
+  /** Keep the step that is shown, to come back to it. Without room for it the dream goes on. */
+  async branch() {
+    const [shown, wasPlaying, id] = [this.viewed, this.isPlaying, newId("branch")];
+    const isKept = await this.#exclusively(async () => {
       if (!wasPlaying) await this.#resume(shown);
-      this.branches.push(await this.dream.fork());
+      this.branches.push(await this.dream.fork(id));
       this.viewed = this.dream.step;
-    }, wasPlaying);
+    }, wasPlaying, { optional: true });
+    if (!isKept) this.dream.forget(id); // its answer may have been lost
   }
 
   /** Go on from a branch. */
   jump(branch) {
     return this.#exclusively(async () => {
-      const { world } = this.dream.spec;
-      this.viewed = branch.history.length; // before the dream becomes as short
-      if (await this.dream.become(branch)) this.#noticeLost();
-      const now = this.dream.spec.world;
-      if (now !== world) this.#enter(await worldOf(this.stream, now));
+      const before = this.world;
+      const wasGone = await this.dream.become(branch);
+      this.viewed = this.dream.step;
+      if (wasGone) this.#notice("info", LOST);
+      this.#enter(before);
       this.#cast([]);
+      this.dispatchEvent(new Event("begin"));
     });
   }
 
@@ -152,59 +157,53 @@ export class Game extends EventTarget {
     else if (this.driver.name === "planner") this.driver = new Planner(); // without a plan
   }
 
-  #enter({ actions, hasController, bankSize, sight, signals }) {
-    Object.assign(this, { actions, hasController, bankSize });
-    Object.assign(this.dream, { sight, signals });
-    if (this.driver.name === "controller" && !this.hasController) this.driver = this.person;
+  /** Show the dream's world, if it is another one. */
+  #enter(before) {
+    if (this.world === before) return;
+    if (this.driver.name === "controller" && !this.world.hasController) this.driver = this.person;
     this.dispatchEvent(new Event("world"));
   }
 
   async #step() {
-    if (this.dream.sent !== this.dream.step) await this.#returnTo(this.dream.step);
+    if (!this.dream.isReady) await this.#returnTo(this.dream.step);
     const action = await this.driver.next(this.dream);
     if (action === null) this.#recordingEnds();
     else this.#show(await this.dream.advance(action));
   }
 
   async #resume(shown) {
-    if (shown < this.dream.step || this.dream.sent !== this.dream.step) await this.#returnTo(shown);
+    if (shown < this.dream.step || !this.dream.isReady) await this.#returnTo(shown);
     this.viewed = this.dream.step;
   }
 
   async #returnTo(step) {
-    if (await this.dream.returnTo(step)) this.#noticeLost();
+    if (await this.dream.returnTo(step)) this.#notice("info", LOST);
   }
 
-  /** Run `work` while nothing else runs, as often as the connection needs; then play, if wanted. */
-  #exclusively(work, thenPlay = false) {
-    const turn = this.#turn.then(async () => {
+  /** Run `work` while nothing else runs, as Turns does with `options`; then play, if wanted. Return
+   * whether it was done, or null if it gave way; what went wrong is told. */
+  #exclusively(work, thenPlay = false, options = {}) {
+    return this.turns.take(async () => {
       await this.loop.stopped();
       this.isBusy = true;
-      const isDone = await this.#persistently(work);
+      let isDone = false;
+      try {
+        isDone = await this.turns.persist(work, options);
+      } catch (error) {
+        this.#fail(error, "error");
+      }
       this.isBusy = false;
-      if (isDone && thenPlay && !this.dream.hasEnded) this.loop.start();
+      this.#notice("wait", "");
+      if (thenPlay && (isDone || options.optional) && !this.dream.hasEnded) this.#goOn();
       this.#changed();
       return isDone;
     });
-    this.#turn = turn;
-    return turn;
   }
 
-  /** Return whether `work` was done; what went wrong otherwise is told. */
-  async #persistently(work) {
-    for (;;) {
-      try {
-        await this.stream.whenOpen();
-        await work();
-        this.#notice("wait", "");
-        return true;
-      } catch (error) {
-        if (error instanceof ConnectionLostError) continue;
-        this.#fail(error);
-        if (!isTemporary(error)) return false;
-        await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
-      }
-    }
+  /** Play from the last step that was seen. */
+  #goOn() {
+    if (this.dream.isReady) this.loop.start();
+    else this.#exclusively(() => this.#resume(this.dream.step), true); // steps in flight failed
   }
 
   #show(moment) {
@@ -216,11 +215,17 @@ export class Game extends EventTarget {
   }
 
   /** After a failed step, return to the last one that was seen; play on if the error allows it. */
-  #interrupted(error) {
+  #interrupted(error, wasPlaying) {
     if (this.dream.hasEnded && error.code === "dream_ended") return;
-    const isPassing = error instanceof ConnectionLostError || isGone(error);
+    const refused = isTemporary(error) ? error : null;
+    const isPassing = refused || error instanceof ConnectionLostError || isGone(error);
     if (!isPassing) this.#fail(error);
-    this.#exclusively(() => this.#resume(this.dream.step), isPassing);
+    if (!wasPlaying) return; // what is done next returns to that step
+    if (isTooMuch(error)) {
+      const rate = Math.round(this.loop.clock.slowDown());
+      this.#notice("info", `${kindOf(error)}: the dream goes on with ${rate} steps a second.`);
+    }
+    this.#exclusively(() => this.#resume(this.dream.step), Boolean(isPassing), { refused });
   }
 
   #recordingEnds() {
@@ -229,14 +234,9 @@ export class Game extends EventTarget {
     this.#changed();
   }
 
-  #fail(error) {
+  #fail(error, kind = isTemporary(error) ? "wait" : "error") {
     if (!error.code) console.error(error);
-    this.#notice(isTemporary(error) ? "wait" : "error", inWords(error));
-  }
-
-  #noticeLost() {
-    this.#notice("info",
-      "The server no longer had this dream. It was dreamt again from its seed, up to this step.");
+    this.#notice(kind, inWords(error));
   }
 
   #notice(kind, text) {

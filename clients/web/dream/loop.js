@@ -4,11 +4,13 @@ import { Clock } from "./clock.js";
 
 /**
  * `hooks`: `next()` returns an action or null when there is none left, `advance(action)` takes the
- * step, `arrived(moment)`, `finished()` when there is none left, `failed(error)` once per stop.
+ * step, `arrived(moment)`, `finished()` when none is left and all steps have arrived. Of the errors
+ * after each start the first is `failed(error, wasRunning)`: a step may fail after a stop.
  */
 export class Loop {
   clock = new Clock();
   isRunning = false;
+  #hasFailed = false;
   #ended = Promise.resolve();
 
   constructor(hooks) {
@@ -17,6 +19,7 @@ export class Loop {
 
   start() {
     this.isRunning = true;
+    this.#hasFailed = false;
     this.#ended = this.#run();
   }
 
@@ -35,7 +38,7 @@ export class Loop {
     while (this.isRunning) {
       try {
         await this.clock.tick();
-        if (this.isRunning) this.#take(await this.hooks.next());
+        if (this.isRunning) await this.#take(await this.hooks.next());
       } catch (error) {
         this.#fail(error);
       }
@@ -43,20 +46,27 @@ export class Loop {
     await this.clock.settled();
   }
 
-  #take(action) {
+  async #take(action) {
     if (!this.isRunning) return;
-    if (action === null) {
-      this.stop();
-      this.hooks.finished();
-      return;
-    }
+    if (action === null) return this.#finish();
     const step = this.clock.follow(this.hooks.advance(action));
     step.then((moment) => moment && this.hooks.arrived(moment), (error) => this.#fail(error));
+    return undefined;
+  }
+
+  /** Wait for the last steps, as one that fails is taken again; meanwhile somebody may take over. */
+  async #finish() {
+    await this.clock.settled();
+    if (!this.isRunning || (await this.hooks.next()) !== null) return;
+    this.stop();
+    this.hooks.finished();
   }
 
   #fail(error) {
     const wasRunning = this.isRunning;
     this.stop();
-    if (wasRunning) this.hooks.failed(error);
+    if (this.#hasFailed) return; // later steps fail because of the first
+    this.#hasFailed = true;
+    this.hooks.failed(error, wasRunning);
   }
 }

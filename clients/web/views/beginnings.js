@@ -7,13 +7,19 @@ const AT_ONCE = 24;
 
 export class Beginnings {
   #world = null;
-  #size = 0;
   #next = 0;
+  #keysReturn = false; // to the game, when the dialog closes
 
   constructor(game) {
     this.game = game;
     this.dialog = byId("beginnings");
-    byId("open-beginnings").addEventListener("click", () => this.open());
+    byId("open-beginnings").addEventListener("click", ({ detail }) => {
+      this.#keysReturn = detail > 0; // a pointer opens it; otherwise the keyboard stays here
+      this.open();
+    });
+    this.dialog.addEventListener("close", () => {
+      if (this.#keysReturn) byId("open-beginnings").blur(); // has the focus again
+    });
     byId("close-beginnings").addEventListener("click", () => this.dialog.close());
     byId("more-beginnings").addEventListener("click", () => this.#more());
     this.dialog.addEventListener("click", (event) => {
@@ -23,19 +29,19 @@ export class Beginnings {
 
   async open() {
     const { game } = this;
-    if (!game.world) return;
+    if (!game.dream.spec) return;
     game.pause();
     this.dialog.showModal();
-    if (this.#world === game.world.name) return;
-    this.#world = game.world.name;
-    this.#size = game.bankSize;
+    if (this.#world === game.world) return;
+    this.#world = game.world;
     this.#next = 0;
     byId("beginnings-list").replaceChildren();
     await this.#more();
   }
 
   async #more() {
-    const [first, end] = [this.#next, Math.min(this.#next + AT_ONCE, this.#size)];
+    const size = this.#world.bankSize;
+    const [first, end] = [this.#next, Math.min(this.#next + AT_ONCE, size)];
     const more = byId("more-beginnings");
     more.disabled = true;
     try {
@@ -47,16 +53,18 @@ export class Beginnings {
       byId("beginnings-error").textContent = inWords(error);
     }
     more.disabled = false;
-    more.hidden = this.#next === this.#size;
-    more.textContent = `Show more (${this.#next} of ${this.#size})`;
+    more.hidden = this.#next === size;
+    more.textContent = `Show more (${this.#next} of ${size})`;
   }
 
   #item({ bank, frame }) {
-    const word = this.game.sight.isPicture ? "frame" : "moment";
+    const { sight } = this.#world;
+    const word = sight.isPicture ? "frame" : "moment";
     const button = element("button",
       { type: "button", className: "thumb", "aria-label": `Begin at real ${word} ${bank}` },
-      picture(frame, "", this.game.sight), element("span", {}, String(bank)));
+      picture(frame, sight), element("span", {}, String(bank)));
     button.addEventListener("click", () => {
+      this.#keysReturn = true;
       this.dialog.close();
       this.game.again({ start: { bank } });
     });

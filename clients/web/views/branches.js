@@ -22,7 +22,7 @@ export class Branches {
     const { step, frame } = branch.history.last;
     const jump = element("button",
       { type: "button", className: "thumb", "aria-label": `Go on from the branch at step ${step}` },
-      picture(frame, "", branch.sight), element("span", {}, `step ${step}`));
+      picture(frame, branch.world.sight), element("span", {}, `step ${step}`));
     jump.addEventListener("click", () => this.game.jump(branch));
     const drop = element("button",
       { type: "button", className: "drop", "aria-label": `Drop the branch at step ${step}` }, "×");

@@ -25,7 +25,7 @@ export class Controls {
       " ": buttons.play, ",": buttons.back, ".": buttons.forward, r: buttons.again, n: buttons.new,
       b: buttons.branch, l: buttons.share,
       y: () => game.let("person"), p: () => game.let("planner"),
-      c: () => game.hasController && game.let("controller"),
+      c: () => game.world.hasController && game.let("controller"),
     };
     addEventListener("keydown", (event) => this.#key(event));
     document.forms.driver.addEventListener("change", ({ target }) => game.let(target.value));
@@ -39,7 +39,7 @@ export class Controls {
   entered() {
     const { driver } = document.forms.driver.elements;
     for (const radio of driver) {
-      radio.disabled = radio.value === "controller" && !this.game.hasController;
+      radio.disabled = radio.value === "controller" && !this.game.world.hasController;
     }
   }
 
@@ -54,12 +54,15 @@ export class Controls {
   #listen() {
     const { game } = this;
     byId("world").addEventListener("change", ({ target }) =>
-      game.begin({ world: target.value, seed: game.dream.spec.seed, temperature: 1 }));
+      game.begin({ world: target.value, seed: game.dream.spec?.seed, temperature: 1 }));
     byId("temperature").addEventListener("input", ({ target }) => this.#temperature(target.value));
     byId("temperature").addEventListener("change", ({ target }) =>
       game.again({ temperature: Number(target.value) }));
     byId("seed").addEventListener("change", ({ target }) => {
       if (target.reportValidity()) game.again({ seed: Number(target.value) });
+    });
+    byId("seed").addEventListener("keydown", ({ key, target }) => {
+      if (key === "Enter" && target.reportValidity()) target.blur(); // the keys are the game's again
     });
     byId("rate").addEventListener("change", ({ target }) => {
       game.loop.clock.rate = Number(target.value);

@@ -16,9 +16,9 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
-/** Return a canvas that shows a moment, as `paint` does. */
-export function picture(frame, label, sight) {
-  const canvas = element("canvas", { className: "picture", role: "img", "aria-label": label });
+/** Return a canvas that shows a moment, as `paint` does, beside words for it. */
+export function picture(frame, sight) {
+  const canvas = element("canvas", { className: "picture", "aria-hidden": "true" });
   paint(canvas, frame, sight);
   return canvas;
 }

@@ -19,13 +19,13 @@ export class Expectation {
   /** Another world: a figure for each of its signals. */
   entered() {
     for (const old of document.querySelectorAll(".figures .signal")) old.remove();
-    document.querySelector(".figures").append(...this.game.dream.signals.map((name) =>
+    document.querySelector(".figures").append(...this.game.world.signals.map((name) =>
       element("div", { className: "signal" }, element("dt", {}, name.replaceAll("_", " ")),
         element("dd", {}, element("span", { id: `signal-${name}` }, "–")))));
   }
 
   #show() {
-    const { dream, viewed } = this.game;
+    const { dream, viewed, world } = this.game;
     const moment = dream.history.at(viewed);
     const digits = (value, count) => (value === undefined ? "–" : value.toFixed(count));
     byId("reward").textContent = digits(moment?.reward, 2);
@@ -34,8 +34,8 @@ export class Expectation {
     byId("end").textContent = moment?.end === undefined ? "–" : percent(moment.end);
     byId("usual").textContent = digits(usualSurprise(dream.history, viewed), 2);
     byId("action").textContent =
-      moment?.action === undefined ? "–" : this.game.actions.describe(moment.action);
-    for (const name of dream.signals) {
+      moment?.action === undefined ? "–" : world.actions.describe(moment.action);
+    for (const name of world.signals) {
       byId(`signal-${name}`).textContent = digits(moment?.signals?.[name], 2);
     }
     const { context, width, height } = chart(this.canvas);

@@ -26,6 +26,7 @@ export class Futures {
       this.#look();
     }).observe(byId("futures"));
     game.addEventListener("change", () => this.#look());
+    game.addEventListener("begin", () => (this.#asked = "")); // another dream at the same step
     setInterval(() => this.#look(), 250);
     setInterval(() => this.#play(), FRAME_MS);
   }
@@ -34,8 +35,8 @@ export class Futures {
   entered() {
     this.#films = []; // of a world that may show otherwise
     byId("futures").replaceChildren();
-    this.policy.querySelector("[value=bundled]").disabled = !this.game.hasController;
-    if (!this.game.hasController) this.policy.value = "hold";
+    this.policy.querySelector("[value=bundled]").disabled = !this.game.world.hasController;
+    if (!this.game.world.hasController) this.policy.value = "hold";
   }
 
   /** Ask, if there is something new to ask about and the last answer is there. */
@@ -51,7 +52,7 @@ export class Futures {
     this.#isAsking = true;
     this.#asked = asked;
     try {
-      await this.#ask(dream, isPlaying ? PICTURES.playing : PICTURES.paused);
+      await this.#ask(dream, isPlaying ? PICTURES.playing : PICTURES.paused, asked);
       byId("futures-error").textContent = "";
     } catch (error) {
       const isOver = error instanceof ConnectionLostError || error.code === "dream_ended";
@@ -63,7 +64,7 @@ export class Futures {
     this.#isAsking = false;
   }
 
-  async #ask(dream, horizon) {
+  async #ask(dream, horizon, asked) {
     const common = { session_id: dream.id, policy: this.#policy() };
     const [pictures, ends] = await Promise.all([
       dream.stream.request("sample", {
@@ -71,6 +72,7 @@ export class Futures {
       }),
       dream.stream.request("sample", { ...common, ...ENDS }),
     ]);
+    if (asked !== this.#asked) return; // another dream has begun, maybe in another world
     this.#showPictures(pictures, horizon);
     this.#showEnds(ends);
   }
@@ -78,7 +80,7 @@ export class Futures {
   #policy() {
     if (this.policy.value !== "hold") return this.policy.value;
     const last = this.game.dream.history.last.action;
-    return { kind: "constant", action: last ?? this.game.actions.whenPressed([]) };
+    return { kind: "constant", action: last ?? this.game.world.actions.whenPressed([]) };
   }
 
   #showPictures(sample, horizon) {

@@ -18,6 +18,8 @@ export function isTyping(event) {
 export class Input {
   #actions = null;
   #pressed = []; // choices, the last one pressed first
+  #held = new Map(); // keys that are down → their choices
+  #latched = new Set(); // choices that stay pressed until the next click
 
   /** `onPress()` is called when a person presses an action. */
   constructor(onPress) {
@@ -37,6 +39,8 @@ export class Input {
   show(actions) {
     this.#actions = actions;
     this.#pressed = [];
+    this.#held.clear();
+    this.#latched.clear();
     const buttons = actions.choices.flatMap((choice, i) => {
       const isNew = actions.hasRows && i && choice.component !== actions.choices[i - 1].component;
       return [...(isNew ? [element("span", { className: "break" })] : []), this.#button(choice)];
@@ -53,7 +57,9 @@ export class Input {
       { type: "button", className: "action", "aria-pressed": "false", "aria-label": choice.name },
       element("span", { className: "arrow", "aria-hidden": "true" }, arrow ?? ""),
       element("span", {}, choice.name));
-    if (key && !arrow) button.append(element("kbd", {}, KEY_NAMES[key] ?? key.toUpperCase()));
+    if (key && !arrow) {
+      button.append(element("kbd", { "aria-hidden": "true" }, KEY_NAMES[key] ?? key.toUpperCase()));
+    }
     choice.button = button;
     button.addEventListener("pointerdown", (event) => {
       event.preventDefault(); // no selection, no long-press menu
@@ -64,14 +70,28 @@ export class Input {
       button.addEventListener(end, () => this.#release(choice));
     }
     button.addEventListener("contextmenu", (event) => event.preventDefault());
-    button.addEventListener("keydown", ({ key: pressed }) => {
-      if (pressed === "Enter") this.#press(choice);
-    });
-    button.addEventListener("keyup", ({ key: pressed }) => {
-      if (pressed === "Enter") this.#release(choice);
-    });
-    button.addEventListener("blur", () => this.#release(choice));
+    for (const act of ["keydown", "keyup"]) {
+      button.addEventListener(act, (event) => {
+        if (!["Enter", " "].includes(event.key)) return;
+        event.preventDefault(); // no click besides
+        if (act === "keyup") this.#release(choice);
+        else if (!event.repeat) this.#press(choice);
+      });
+    }
+    button.addEventListener("click", ({ detail }) => detail === 0 && this.#latch(choice));
+    button.addEventListener("blur", () => this.#latched.has(choice) || this.#release(choice));
     return button;
+  }
+
+  /** A click without a pointer, as of a screen reader, cannot be held: it lasts until the next. */
+  #latch(choice) {
+    const wasLatched = this.#latched.has(choice);
+    for (const other of this.#latched) {
+      if (other.component === choice.component) this.#release(other);
+    }
+    if (wasLatched) return;
+    this.#latched.add(choice);
+    this.#press(choice);
   }
 
   #slider(slider) {
@@ -88,13 +108,23 @@ export class Input {
   }
 
   #key(event, isDown) {
-    if (this.#actions === null || (isDown && isTyping(event))) return;
+    if (this.#actions === null) return;
+    const place = event.code || event.key; // with Shift, a key comes up with another name
+    if (!isDown) return this.#keyUp(place);
+    if (isTyping(event)) return;
     const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     const choice = this.#actions.choices.find(({ keys }) => keys.includes(name));
     if (!choice) return;
-    if (isDown) event.preventDefault(); // arrows would scroll the page
-    if (isDown && !event.repeat) this.#press(choice);
-    if (!isDown) this.#release(choice);
+    event.preventDefault(); // arrows would scroll the page
+    if (event.repeat) return;
+    this.#held.set(place, choice);
+    this.#press(choice);
+  }
+
+  #keyUp(place) {
+    const choice = this.#held.get(place);
+    this.#held.delete(place);
+    if (choice && ![...this.#held.values()].includes(choice)) this.#release(choice);
   }
 
   #press(choice) {
@@ -105,10 +135,12 @@ export class Input {
 
   #release(choice) {
     this.#pressed = this.#pressed.filter((other) => other !== choice);
+    this.#latched.delete(choice);
     choice.button.setAttribute("aria-pressed", "false");
   }
 
   #releaseAll() {
+    this.#held.clear();
     [...this.#pressed].forEach((choice) => this.#release(choice));
   }
 }

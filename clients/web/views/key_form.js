@@ -1,6 +1,6 @@
 // The form that asks for an API key when the server wants one.
 
-import { isKeyWanted, useApiKey } from "../wire/key.js";
+import { canBeKey, isKeyWanted, statusWith, useApiKey } from "../wire/key.js";
 import { byId } from "./dom.js";
 
 export class KeyForm {
@@ -8,10 +8,12 @@ export class KeyForm {
   constructor(onKey) {
     byId("key-form").addEventListener("submit", async (event) => {
       event.preventDefault();
-      useApiKey(byId("key").value.trim());
-      const refused = await isKeyWanted();
-      byId("key-error").textContent = refused ? "The server does not know this key." : "";
-      if (!refused) onKey();
+      const key = byId("key").value.trim().replace(/^Bearer\s+/i, ""); // a whole header was pasted
+      const problem = await problemOf(key);
+      byId("key-error").textContent = problem;
+      if (problem) return;
+      useApiKey(key);
+      onKey();
     });
   }
 
@@ -29,4 +31,14 @@ export class KeyForm {
     byId("key-form").hidden = true;
     byId("key").value = "";
   }
+}
+
+/** Return what is wrong with a key, or "" if the server takes it. */
+async function problemOf(key) {
+  if (!canBeKey(key)) {
+    return "A key consists of letters, digits and some signs, without spaces, = or accents.";
+  }
+  const status = await statusWith(key);
+  if (status === 401) return "The server does not know this key.";
+  return status === 200 ? "" : "The server could not try this key. Send it again in a moment.";
 }
