@@ -326,7 +326,7 @@ def test_includes_of_a_sample_use_the_actions_of_its_first_trajectory(same: Same
 
 
 def test_a_trajectory_whose_policy_gives_nan_is_named() -> None:
-    arguments = {"start": Start(bank=2), "futures": 3, "horizon": 5}
+    arguments = {"start": Start(bank=2), "futures": 3, "horizon": 5, "seed": 1}
     for weight in (np.nan, 3e38):
         policy = LinearPolicy(np.full((3, FEATURES), weight))
         with pytest.raises(NotFiniteInputError, match=r"policy: .* at step . of future 0"):
