@@ -14,7 +14,8 @@ from dreamserve.engine.handlers.rows import ROWS_AT_ONCE, RowErrors, duplicate_e
 from dreamserve.engine.sessions.owned import Sessions
 from dreamserve.engine.sessions.restarts import restart
 from dreamserve.engine.sessions.session import Session
-from dreamserve.engine.sessions.steps import StepExtras, SteppedBatch, add_extra, extras_of
+from dreamserve.engine.sessions.step_extras import StepExtras, extras_of
+from dreamserve.engine.sessions.steps import SteppedBatch, add_extra
 from dreamserve.engine.world import World
 from dreamserve_protocol.batches import StepBatchRequest, StepBatchResult
 from dreamserve_protocol.errors import (

@@ -8,58 +8,32 @@ afterwards, so nothing else is stored. Other steps have `StepExtras`, and their 
 case they are sent again.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 
-from dreamserve.backends.base import Actions, Array, Bools, Int64, PendingStep, State, StepOutput
+from dreamserve.backends.base import Actions, Array, Bools, Int64, PendingStep, StepOutput
 from dreamserve.backends.finite import finite_rows
-from dreamserve.engine.checks import check_latent, check_observation
-from dreamserve.engine.pixels import (
-    Shown,
-    to_input,
-    to_numbers,
-    to_pixels,
-)
+from dreamserve.engine.pixels import Shown
 from dreamserve.engine.sessions.session import Session
-from dreamserve.engine.sessions.slab import (
-    NO_EXTRAS,
-    NOTHING,
-    Content,
-    LastAnswer,
-    Slab,
-    content_of_latent,
+from dreamserve.engine.sessions.slab import NO_EXTRAS, LastAnswer, Slab
+from dreamserve.engine.sessions.step_extras import (
+    Described,
+    StepExtras,
+    corrected,
+    decode_rows,
+    describe,
+    extras_of,
 )
-from dreamserve.engine.shown import check_shown
-from dreamserve.engine.world import World
-from dreamserve_protocol.common import LARGEST_LATENT
 from dreamserve_protocol.errors import (
     A_RESET,
     DreamEndedError,
     DreamNotFiniteError,
-    NotFiniteInputError,
     StepConflictError,
 )
 from dreamserve_protocol.step import StepRequest, StepResult
-
-
-@dataclass(slots=True, eq=False)
-class StepExtras:
-    """The parts of a step's request beyond its action."""
-
-    include: frozenset[str]
-    seen: Shown | None  # the observed next frame, in the world's input shape, or vector
-    latent: Array | None  # the observed next latent (Z,)
-    content: Content  # compared with a repeated step's
-
-    @property
-    def observed(self) -> bool:
-        """Whether the step has an observation."""
-        return self.seen is not None or self.latent is not None
 
 
 @dataclass(slots=True, eq=False)
@@ -69,22 +43,6 @@ class AdmittedStep:
     session: Session
     action: int | Actions  # an int, or (A,) float32
     extra: StepExtras | None
-
-
-@dataclass(slots=True, eq=False)
-class Described:
-    """What the world had expected of a step, as far as its request asks for it."""
-
-    info: dict[str, Any]
-    mixture: dict[str, Array] | None  # parameters of the head, without the batch's axis
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether every number is."""
-        parts = () if self.mixture is None else tuple(self.mixture.values())
-        return all(map(math.isfinite, self.info.values())) and all(
-            np.isfinite(part).all() for part in parts
-        )
 
 
 @dataclass(slots=True, eq=False)
@@ -178,13 +136,13 @@ def step_slots(
         slab.commit(slots, number, actions, staged, staged.finite, terminated)
         batch = number, staged.latent, terminated, truncated, staged.finite, staged
         return SteppedBatch(*batch, shown={}, described={})
-    latent = _corrected(world, extras, staged)
+    latent = corrected(world, extras, staged)
     # The real environment decides whether an episode ends: the world's prediction is ignored.
     terminated = terminated.copy()
     terminated[[i for i, extra in extras.items() if extra.observed]] = False
     is_finite = staged.finite & finite_rows(latent)
-    shown = _decode(world, frame_rows, latent, is_finite)
-    described = _describe(world, extras, staged, latent, is_finite)
+    shown = decode_rows(world, frame_rows, latent, is_finite)
+    described = describe(world, extras, staged, latent, is_finite)
     slab.commit(slots, number, actions, staged, is_finite, terminated, latent)
     batch = number, latent, terminated, truncated, is_finite, staged
     return SteppedBatch(*batch, shown, described)
@@ -221,109 +179,6 @@ def is_repeat(
     content = NO_EXTRAS if extra is None else extra.content
     last = session.last_answer
     return (NO_EXTRAS if last is None else last.content) == content
-
-
-def extras_of(
-    world: World, observation: Any, vector: Any = None, include: frozenset[str] = NOTHING
-) -> StepExtras:
-    """Return the parts of a step's request beyond its action.
-
-    Raises InvalidRequestError and NotFiniteInputError for an observation that is not valid.
-    """
-    check_shown(world, include)
-    if vector is not None:
-        return _seen(world, "vector", vector, include)
-    if observation is None:
-        return StepExtras(include, None, None, (include,))
-    array = np.asarray(observation)
-    if array.dtype == np.uint8:
-        return _seen(world, "frame", array, include)
-    latent = check_latent(world, array, "observation")
-    if (np.abs(latent) > LARGEST_LATENT).any():
-        bound = f"within ±{LARGEST_LATENT:g}"
-        raise NotFiniteInputError(f"observation: a latent's numbers must be finite and {bound}")
-    return StepExtras(include, None, latent, (include, "latent", content_of_latent(latent)))
-
-
-def _seen(world: World, field: str, observation: Any, include: frozenset[str]) -> StepExtras:
-    """Return the extras of an observed frame or vector. Raises as `extras_of`."""
-    name = "observation" if field == "frame" else "vector"
-    given = check_observation(world, field, observation, name)
-    seen = to_input(world.spec.observation, given)[0]
-    same = seen if field == "frame" else seen + np.float32(0)  # -0.0 equals 0.0
-    digest = blake2b(same.tobytes(), digest_size=16).digest()
-    return StepExtras(include, seen, None, (include, field, digest))
-
-
-def _corrected(world: World, extras: Mapping[int, StepExtras], staged: PendingStep) -> Array:
-    """Return the latents (B, Z) with the observed ones in place of the predicted ones.
-
-    With `encode_memory` an observation is encoded with the memory after the step.
-    """
-    latent, spec = staged.latent.copy(), world.spec
-    observed = {i: extra.seen for i, extra in extras.items() if extra.seen is not None}
-    if observed:
-        rows: list[int] = list(observed)
-        state: State = ()
-        if spec.encode_memory:
-            state = tuple(part[rows] for part in staged.output().state)
-        seen = to_numbers(spec.observation, np.stack(list(observed.values())))
-        latent[rows] = spec.head.mode(world.backend.encode(seen, state))
-    for i, extra in extras.items():
-        if extra.latent is not None:
-            latent[i] = extra.latent
-    return latent
-
-
-def _decode(
-    world: World, frame_rows: Sequence[int], latent: Array, is_finite: Bools
-) -> dict[int, Shown]:
-    """Return what `frame_rows` show; clears `is_finite` of rows where that is not finite."""
-    rows = [i for i in frame_rows if is_finite[i]]
-    if not rows:
-        return {}
-    decoded = world.backend.decode(latent[rows])
-    is_finite[rows] = finite_rows(decoded)
-    return {
-        i: to_pixels(world.spec.observation, one)
-        for i, one in zip(rows, decoded, strict=True)
-        if is_finite[i]
-    }
-
-
-def _describe(
-    world: World,
-    extras: Mapping[int, StepExtras],
-    staged: PendingStep,
-    latent: Array,
-    is_finite: Bools,
-) -> dict[int, Described]:
-    """Describe the rows with extras; clears `is_finite` of rows where a number is not finite.
-
-    A mixture of finite parameters may still be too narrow, or too wide, for a density.
-    """
-    spec, described = world.spec, {}
-    for i, extra in extras.items():
-        if not is_finite[i]:
-            continue
-        predicted = tuple(part[i : i + 1] for part in staged.output().head)
-        info: dict[str, Any] = {}
-        if extra.observed:
-            info = {
-                "surprise": spec.head.surprise(predicted, latent[i]),
-                "expected_surprise": spec.head.surprise(predicted, staged.latent[i]),
-                "predicted_terminated": bool(staged.terminated[i]),
-            }
-        if extra.observed or "mixture" in extra.include:
-            logit = float(staged.done_logit[i]) - spec.done.threshold
-            info["end_probability"] = 0.5 + 0.5 * math.tanh(0.5 * logit)  # its sigmoid
-        mixture = None
-        if "mixture" in extra.include:
-            parameters = spec.head.parameters(predicted)
-            mixture = {name: part[0] for name, part in parameters.items()}
-        described[i] = Described(info, mixture)
-        is_finite[i] = described[i].is_finite
-    return described
 
 
 def add_extra(
