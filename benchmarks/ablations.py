@@ -50,6 +50,14 @@ GROUPS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "inputs": {"z, h and c": {"inputs": ("latent", "h", "c")}},
     "network": {"a hidden layer of 64": {"hidden": 64}},
     "temperature": {f"T = {t}": {"temperatures": (t, t)} for t in (0.1, 0.5, 1.0, 1.15, 1.3)},
+    "cold": {  # dreams begin as in the paper
+        "T = 0.1, beginnings only": {"temperatures": (0.1, 0.1), "beginnings": 1.0},
+        "T = 0.1, beginnings only, the end": {
+            "temperatures": (0.1, 0.1),
+            "beginnings": 1.0,
+            "reward": {"end": -1.0},
+        },
+    },
 }
 FURTHER = ("method", "data")  # groups of variants that are not options of PPO
 FRESH_SEED = 5_000_000  # of the real episodes; recipes and `evaluate` use smaller ones
@@ -160,25 +168,54 @@ def dreamed(each: Learning, seeds: range, limit: int) -> float:
     return float(returns.mean())
 
 
-def rows(every: list[Learning], recipe: ResolvedRecipe, episodes: int) -> Iterator[list[str]]:
-    """Play each variant's controllers, on seeds of their own; yield the table's row of it."""
-    limit, reference = recipe.env.max_episode_steps, None
+@dataclass(frozen=True)
+class Row:
+    """One variant's results."""
+
+    name: str
+    parts: list[EpisodeResults]  # of each learning
+    dream: float  # mean return
+
+    @property
+    def results(self) -> EpisodeResults:
+        """The episodes of all learnings."""
+        return EpisodeResults(*(list(chain(*each)) for each in zip(*self.parts, strict=True)))
+
+    @property
+    def means(self) -> list[float]:
+        """The mean return of each learning."""
+        return [float(np.mean(part.returns)) for part in self.parts]
+
+    def cells(self, reference: "Row", limit: int) -> list[str]:
+        """Return the table's row."""
+        figures = self.results.summary(limit)
+        difference = paired(self.results, reference.results)
+        return [
+            self.name,
+            f"{figures['mean']:,.0f} ± {figures['standard_error']:.0f}",
+            f"{difference['mean']:+,.0f} ± {difference['standard_error']:.0f}",
+            f"{self.dream:,.0f}",
+            " ".join(f"{mean:,.0f}" for mean in self.means),
+        ]
+
+
+def rows(every: list[Learning], recipe: ResolvedRecipe, episodes: int) -> Iterator[Row]:
+    """Play each variant's controllers, each learning's on seeds of its own; yield the results."""
+    limit = recipe.env.max_episode_steps
     for name in dict.fromkeys(each.name for each in every):
         mine = [each for each in every if each.name == name]
         first = np.arange(len(mine)) * episodes + FRESH_SEED
         seeds = [range(number, number + episodes) for number in first.tolist()]
         parts = [played(each, recipe, part) for each, part in zip(mine, seeds, strict=True)]
-        results = EpisodeResults(*(list(chain(*each)) for each in zip(*parts, strict=True)))
-        dream = np.mean([dreamed(each, seeds[0][:100], limit) for each in mine])
-        figures, reference = results.summary(limit), reference or results
-        difference = paired(results, reference)
-        yield [
-            name,
-            f"{figures['mean']:,.0f} ± {figures['standard_error']:.0f}",
-            f"{difference['mean']:+,.0f} ± {difference['standard_error']:.0f}",
-            f"{dream:,.0f}",
-            " ".join(f"{np.mean(part.returns):,.0f}" for part in parts),
-        ]
+        yield Row(name, parts, float(np.mean([dreamed(e, seeds[0][:100], limit) for e in mine])))
+
+
+def scatter(table: list[Row]) -> float:
+    """Return how much the means of one variant's learnings scatter: the pooled deviation.
+
+    It has a part of its own that no number of episodes makes smaller.
+    """
+    return float(np.sqrt(np.mean([np.var(row.means, ddof=1) for row in table])))
 
 
 def main() -> None:
@@ -200,10 +237,14 @@ def main() -> None:
     every = list(learnings(passes, options.run, options))
     learn_all(every, options.learners)
     table = list(rows(every, passes[-1], options.episodes))
+    limit = passes[-1].env.max_episode_steps
     print(
         f"\n{options.seeds} learnings of each variant, {options.episodes} real episodes of each\n"
     )
-    print_table(["", "real", "difference, paired", "in dreams", "each learning"], table)
+    cells = [row.cells(table[0], limit) for row in table]
+    print_table(["", "real", "difference, paired", "in dreams", "each learning"], cells)
+    if options.seeds > 1:
+        print(f"\nlearnings of one variant scatter by {scatter(table):.0f}")
     print_circumstances(["torch", "onnxruntime"], cores="all used")
 
 

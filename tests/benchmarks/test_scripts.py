@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 TABLE = "|---"
 SBIN = "/usr/sbin"
 SCRIPTS = {
-    "ablations": "RECIPE POLE --only network,method --iterations 1 --seeds 1 --episodes 1 --out OUT"
+    "ablations": "RECIPE POLE --only network,method --iterations 1 --seeds 2 --episodes 1 --out OUT"
     " --learners 1",
     "batch_step": "--rows 8 --rounds 1 --seconds 0.5",
     "camera": "--rounds 1 --seconds 0.5 --steps 10",
