@@ -96,21 +96,25 @@ class TorchBackend:
     def step_tensors(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the step's outputs, float32, for its inputs, both in the manifest's order."""
         with _matmul_precision(self.device, self.precision), optimized_execution(False):
-            outputs = tuple(part.float() for part in self._graphs["step"](*inputs))
-        check_shapes("step", outputs, self._shapes["step"], len(inputs[0]))
-        return outputs
+            return tuple(part.float() for part in self._outputs("step", *inputs))
 
     @torch.inference_mode()
     def _run(self, name: GraphName, arrays: Sequence[npt.NDArray[Any]]) -> list[Array]:
-        graph = self.step_tensors if name == "step" else self._graphs[name]
         rows = len(arrays[0])
+        tensors = [self._tensor(array, full_groups(rows)) for array in arrays]
         # Otherwise TorchScript profiles the first runs and then fuses kernels, so the last bits of
         # the outputs for the same inputs would change from the third run on.
         with _matmul_precision(self.device, "float32"), optimized_execution(False):
-            outputs = graph(*(self._tensor(array, full_groups(rows)) for array in arrays))
+            is_step = name == "step"
+            found = self.step_tensors(*tensors) if is_step else self._outputs(name, *tensors)
+        return [np.ascontiguousarray(tensor[:rows].cpu().numpy()) for tensor in found]
+
+    def _outputs(self, name: GraphName, *inputs: Tensor) -> Sequence[Tensor]:
+        """Return a graph's outputs. Raises BackendError as `check_shapes`."""
+        outputs = self._graphs[name](*inputs)
         tensors = (outputs,) if isinstance(outputs, Tensor) else outputs
-        check_shapes(name, tensors, self._shapes[name], full_groups(rows))
-        return [np.ascontiguousarray(tensor[:rows].cpu().numpy()) for tensor in tensors]
+        check_shapes(name, tensors, self._shapes[name], len(inputs[0]))
+        return tensors
 
     def _tensor(self, array: npt.NDArray[Any], size: int) -> Tensor:
         return torch.tensor(padded(array, size), device=self.device)

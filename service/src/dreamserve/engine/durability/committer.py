@@ -26,6 +26,7 @@ from dreamserve.engine.durability.sending import (
     records_first,
     without_origins,
 )
+from dreamserve.engine.histogram import Histogram
 from dreamserve.engine.sessions.keys import SessionKey, stored_key
 from dreamserve.engine.sessions.ledger import Lease, StoredUse
 from dreamserve.store.base import Store, Stored, Taken, new_epoch
@@ -123,9 +124,12 @@ class Committer:
                 self._wanted, self._sought = [], []
             failure = self._commit(commits) if commits or self._unconfirmed else None
             if wanted:  # after the commits, which may be of the same sessions
-                failure = self._take(wanted, failure)
+                epoch = new_epoch()
+                take = partial(self._store.take, list(map(stored_key, wanted)), epoch)
+                failure = self._find(wanted, take, self.measures.take_s, failure, epoch)
             if sought:
-                failure = self._read(sought, failure)
+                read = partial(self._store.read, list(map(stored_key, sought)))
+                failure = self._find(sought, read, self.measures.read_s, failure)
             if failure is not None:
                 self._fail_queued(failure)
             if self._has_ended():
@@ -146,23 +150,17 @@ class Committer:
                 return False
         return not self._unconfirmed or self._attempts.are_over
 
-    def _take(self, keys: Sequence[SessionKey], failure: Failure | None) -> Failure | None:
-        """Take sessions over, unless the store has just failed; return its failure."""
-        epoch = new_epoch()
-        take = partial(self._store.take, list(map(stored_key, keys)), epoch)
-        found: Results = (
-            self._attempts.result(take, self.measures.take_s) if failure is None else failure
-        )
+    def _find(
+        self,
+        keys: Sequence[SessionKey],
+        operation: Callable[[], Results],
+        took_s: Histogram,
+        failure: Failure | None,
+        epoch: int = 0,
+    ) -> Failure | None:
+        """Read sessions or take them over, unless the store has just failed; return its failure."""
+        found = self._attempts.result(operation, took_s) if failure is None else failure
         self._found(keys, found, epoch)
-        return found if isinstance(found, Failure) else None
-
-    def _read(self, keys: Sequence[SessionKey], failure: Failure | None) -> Failure | None:
-        """Read sessions, unless the store has just failed; return its failure."""
-        read = partial(self._store.read, list(map(stored_key, keys)))
-        found: Results = (
-            self._attempts.result(read, self.measures.read_s) if failure is None else failure
-        )
-        self._found(keys, found, 0)
         return found if isinstance(found, Failure) else None
 
     def _fail_queued(self, failure: Failure) -> None:

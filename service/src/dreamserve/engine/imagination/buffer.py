@@ -73,8 +73,9 @@ class TrajectoryBuffer:
                 action, valid = runner.act(futures)
                 if not first:
                     actions[t] = action[0]
-                if not (valid | ~futures.alive).all():
-                    future = first + int(np.argmin(valid | ~futures.alive))
+                valid = valid | ~futures.alive
+                if not valid.all():
+                    future = first + int(np.argmin(valid))
                     raise NotFiniteInputError(
                         f"policy: its scores are NaN or infinity at step {t + 1} of future {future}"
                     )

@@ -129,11 +129,11 @@ def describe(
 
     A mixture of finite parameters may still be too narrow, or too wide, for a density.
     """
-    spec, described = world.spec, {}
+    spec, head, described = world.spec, staged.output().head, {}
     for i, extra in extras.items():
         if not is_finite[i]:
             continue
-        predicted = tuple(part[i : i + 1] for part in staged.output().head)
+        predicted = tuple(part[i : i + 1] for part in head)
         info: dict[str, Any] = {}
         if extra.observed:
             info = {
