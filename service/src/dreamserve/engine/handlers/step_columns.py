@@ -75,11 +75,10 @@ class StepColumns:
 
         sessions: By row of the batch. extras: By row of `stepped`, in the same order.
         """
-        output = stepped.staged.output()
         for (i, session), (k, extra) in zip(sessions.items(), extras.items(), strict=True):
             if stepped.is_finite[k]:
                 described = session.last_result()
-                add_extra(described, session, extra, k, stepped, output)
+                add_extra(described, session, extra, k, stepped)
                 self.write_info(i, described.info)
 
     def restart(self, sessions: Mapping[int, Session]) -> None:

@@ -40,6 +40,7 @@ class Described:
 
     info: dict[str, Any]
     mixture: dict[str, Array] | None  # parameters of the head, without the batch's axis
+    state: dict[str, Array] | None
 
     @property
     def is_finite(self) -> bool:
@@ -129,11 +130,13 @@ def describe(
 
     A mixture of finite parameters may still be too narrow, or too wide, for a density.
     """
-    spec, head, described = world.spec, staged.output().head, {}
+    if not extras:
+        return {}
+    spec, output, described = world.spec, staged.output(), {}
     for i, extra in extras.items():
         if not is_finite[i]:
             continue
-        predicted = tuple(part[i : i + 1] for part in head)
+        predicted = tuple(part[i : i + 1] for part in output.head)
         info: dict[str, Any] = {}
         if extra.observed:
             info = {
@@ -148,6 +151,9 @@ def describe(
         if "mixture" in extra.include:
             parameters = spec.head.parameters(predicted)
             mixture = {name: part[0] for name, part in parameters.items()}
-        described[i] = Described(info, mixture)
+        state = None
+        if "state" in extra.include:
+            state = spec.named_state(np.array(part[i]) for part in output.state)
+        described[i] = Described(info, mixture, state)
         is_finite[i] = described[i].is_finite
     return described

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamserve.backends.base import Actions, Array, Bools, Int64, PendingStep, StepOutput
+from dreamserve.backends.base import Actions, Array, Bools, Int64, PendingStep
 from dreamserve.backends.finite import finite_rows
 from dreamserve.engine.pixels import Shown
 from dreamserve.engine.sessions.session import Session
@@ -94,7 +94,6 @@ def take_steps(rows: Sequence[AdmittedStep]) -> list[StepResult | DreamNotFinite
     field = slab.world.spec.observation.field
     frame_rows = [i for i, extra in extras.items() if field in extra.include]
     stepped = step_slots(slab, slots, actions, extras, frame_rows)
-    output = stepped.staged.output() if extras else None
     columns = zip(
         rows,
         stepped.number.tolist(),
@@ -111,8 +110,8 @@ def take_steps(rows: Sequence[AdmittedStep]) -> list[StepResult | DreamNotFinite
             results.append(not_finite(number))
             continue
         result = StepResult(row.session.id, number, *described)
-        if row.extra is not None and output is not None:
-            add_extra(result, row.session, row.extra, i, stepped, output)
+        if row.extra is not None:
+            add_extra(result, row.session, row.extra, i, stepped)
         results.append(result)
     return results
 
@@ -187,18 +186,15 @@ def add_extra(
     extra: StepExtras,
     i: int,
     stepped: SteppedBatch,
-    output: StepOutput,
 ) -> None:
     """Add the requested extras to row `i`'s result, and store the result."""
     spec, described = session.world.spec, stepped.described[i]
     result.latent = stepped.latent[i].copy()  # a view would keep the whole batch
-    result.info, result.mixture = described.info, described.mixture
+    result.info, result.mixture, result.state = described.info, described.mixture, described.state
     if extra.observed:
         session.slab.measures.surprise.add(described.info["surprise"])
     if (field := spec.observation.field) in extra.include:
         setattr(result, field, stepped.shown.get(i))
     if "signals" in extra.include:
-        result.signals = spec.named_signals(float(part[i]) for part in output.signals)
-    if "state" in extra.include:
-        result.state = spec.named_state(np.array(part[i]) for part in output.state)
+        result.signals = spec.named_signals(float(part[i]) for part in stepped.staged.signals)
     session.keep_answer(LastAnswer(result, extra.content))
