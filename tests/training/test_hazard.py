@@ -103,8 +103,7 @@ def test_what_the_real_actions_decide_is_as_frequent_in_dreams_as_in_reality(run
     assert len(rows["burn"]) == 4
     for row in rows["burn"]:
         assert row["real"] == row["expected"] == pytest.approx(300, abs=60)
-        # steps of dreams weigh what their dreams survive, so the ratio is not exactly 1
-        assert row["dreamed_over_real"] == pytest.approx(1.0, abs=0.06)
+        assert row["dreamed"] == row["real_of_dreamed"]
 
 
 def test_what_only_real_frames_show_is_missed_by_dreams(runs):
@@ -125,6 +124,41 @@ def test_ends_that_are_drawn_have_their_probability(runs):
     assert sum(square**2 for square in deaths) == pytest.approx(len(runs), rel=0.01)
     assert steps > 5000
     assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+class OwnDanger:
+    """A perfect world of episodes that differ: the latent is the episode's rate of ends."""
+
+    name = "own danger"
+
+    def step(self, batch):
+        rate = batch.latent[:, 0]
+        return StepOutput(
+            latent=batch.latent,
+            reward=np.ones(len(rate), np.float32),
+            done_logit=np.log(rate / (1 - rate)),
+            state=batch.state,
+            head=(batch.latent[:, :1], batch.latent[:, None], batch.latent[:, None]),
+        )
+
+
+def test_a_perfect_world_of_unlike_episodes_is_neither_safer_nor_more_dangerous():
+    rng = np.random.default_rng(1)
+    rates = np.repeat([0.05, 0.002], 1000)
+    episodes = []
+    for rate, length in zip(rates, rng.geometric(rates), strict=True):
+        steps = min(int(length), 200)
+        one = episode(steps, 0)
+        ended = one.terminated & (length <= 200)
+        mu = np.full((steps, 1), rate, np.float32)
+        episodes.append(replace(one, mu=mu, terminated=ended, signals={}))
+    spec = SPEC.model_copy(update={"signals": ()})
+    runs = teacher_force(OwnDanger(), spec, episodes, keep_every=32)
+    found = hazard(OwnDanger(), spec, runs, events_of(spec, 1.0, []), starts=10_000)
+    assert len(found) == 5
+    for row in list(found.values())[:2]:  # where both kinds are
+        assert row["dreamed_over_real"] == pytest.approx(1.0, abs=0.15)
+    assert found["end, all ages"]["dreamed_over_real"] == pytest.approx(1.0, abs=0.06)
 
 
 def test_ages_are_told_apart(runs):

@@ -43,11 +43,13 @@ def hazard(
 
     real                real events, with their `standard_error` (of a Poisson count)
     expected            the sum of M's probabilities along the same real episodes, by what M sees
-    real_of_dreamed     real events in the steps that dreams go through, next
+    real_of_dreamed     real events in the steps that dreams go through, next, weighted alike
     dreamed             the same expectation in dreams at T = 1, without seeing: begun at up to
                         `starts` real moments, spread over all ages, and driven by the real actions
                         for up to `horizon` steps or to the real episode's end. Each step counts by
-                        the probability that the dream has not ended before
+                        the probability that the dream has not ended before. So does its real
+                        event, or a perfect world would seem safer than reality: where danger is
+                        great, fewer dreams are left to count it
     dreamed_over_real   their ratio: below 1, dreams are safer than the real environment
 
     Events that are neither real nor expected are left out.
@@ -60,7 +62,7 @@ def hazard(
     dreamed = _sums(edges, _dreamed(backend, spec, moments, events, horizon, seed), len(events))
     rows = {}
     for index, event in enumerate(events):
-        if not known[index][:, [1, 3]].any():  # neither real nor expected anywhere
+        if not known[index][:, 1:].any():  # neither real nor expected anywhere
             continue
         for band, (first, last) in enumerate(pairwise(edges)):
             name = f"{event.name}, steps {first} to {last - 1}"
@@ -158,24 +160,23 @@ def _signal_event(index: int, name: str) -> Event:
 
 
 def _sums(edges: Sequence[int], parts: Iterator[Steps], events: int) -> Float64:
-    """Return (events, bands, 4) sums: steps, real events, weights, expected events."""
-    sums = np.zeros((events, len(edges) - 1, 4))
+    """Return (events, bands, 3) sums of steps, real and expected events, by the steps' weights."""
+    sums = np.zeros((events, len(edges) - 1, 3))
     for index, ages, weights, probability, real in parts:
         band = np.searchsorted(edges, ages, side="right") - 1
-        values = (np.ones(len(ages)), real, weights, weights * probability)
-        for column, value in enumerate(values):
+        for column, value in enumerate((weights, weights * real, weights * probability)):
             np.add.at(sums[index, :, column], band, value)
     return sums
 
 
 def _row(known: Float64, dreamed: Float64) -> dict[str, Any]:
     real, of_dreamed = _rate(known[1], known[0]), _rate(dreamed[1], dreamed[0])
-    expected = _rate(dreamed[3], dreamed[2])
+    expected = _rate(dreamed[2], dreamed[0])
     ratio = None if not of_dreamed or expected is None else round(expected / of_dreamed, 2)
     return {
         "real": real,
         "standard_error": _rate(sqrt(known[1]), known[0]),
-        "expected": _rate(known[3], known[2]),
+        "expected": _rate(known[2], known[0]),
         "real_of_dreamed": of_dreamed,
         "dreamed": expected,
         "dreamed_over_real": ratio,
