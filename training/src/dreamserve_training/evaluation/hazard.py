@@ -34,7 +34,7 @@ def hazard(
     runs: Sequence[TeacherForced],
     events: Sequence[Event],
     horizon: int = 100,
-    starts: int = 512,
+    starts: int = 4096,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Return rates per 1,000 steps: `{"EVENT, steps A to B": {"real": …, …}}`, by age in steps.
