@@ -13,7 +13,9 @@ from dreamserve_training.data.policies import Policy, random_actions, sticky_act
 from dreamserve_training.env_values import Observed
 from dreamserve_training.runs.options import Options
 
-_BURSTS = 1  # stream of random numbers, beside that of a policy
+# Streams of random numbers of an episode's seed. The seed alone is the environment's, whose
+# `reset(seed=…)` makes the same generator of it, and (seed, 0) is the same to numpy.
+_BURSTS, _POLICY, _LEARNER = 1, 2, 3
 
 
 class Agent(Protocol):
@@ -29,6 +31,11 @@ class Agent(Protocol):
         """Observe what followed `action`, which may be another than the agent's own."""
 
 
+def learner_seed(seed: int) -> int:
+    """Return the seed, of 64 bits, by which who learns in the episode `seed` draws its actions."""
+    return int(np.random.SeedSequence((seed, _LEARNER)).generate_state(1, np.uint64)[0])
+
+
 @dataclass
 class BlindAgent:
     """An agent that ignores observations and takes the actions of a policy."""
@@ -38,7 +45,7 @@ class BlindAgent:
 
     def begin(self, observation: Observed, seed: int) -> None:
         """Restart the policy with `seed`. Raises TypeError unless it returns actions."""
-        actions = self.policy(np.random.default_rng(seed), self.space)
+        actions = self.policy(np.random.default_rng((seed, _POLICY)), self.space)
         if not isinstance(actions, Iterable):
             raise TypeError(f"the policy must return an episode's actions, not {actions!r}")
         self._actions: Iterator[Any] = iter(actions)
@@ -86,13 +93,19 @@ class ExploringAgent:
         self.agent.see(action, observation)
 
     def _bursts(self, rng: np.random.Generator) -> Iterator[Any]:
-        """Yield a step's random action, or None where the agent acts."""
+        """Yield a step's random action, or None where the agent acts.
+
+        Any step is as likely as any other to be in a burst: the first one may be, and both bursts
+        and gaps, of which some are empty, end by a chance that does not depend on their age.
+        """
         share, length = rng.uniform(0, 2 * self.exploration.share), self.exploration.length
         if share == 0:
             yield from repeat(None)
+        # a gap's end; at most ten million steps, far beyond any episode, where bursts are rare
+        chance = max(share / (share + length * (1 - share)), 1e-7)
+        if rng.random() >= share:
+            yield from repeat(None, int(rng.geometric(chance)))
         while True:
-            # at most ten million steps, far beyond any episode, where bursts are rare
-            chance = max(share / (length * (1 - share)), 1e-7)
-            yield from repeat(None, int(rng.geometric(min(1.0, chance))))
             kind = random_actions if rng.random() < 0.5 else sticky_actions
             yield from islice(kind(rng, self.space), int(rng.geometric(1 / length)))
+            yield from repeat(None, int(rng.geometric(chance)) - 1)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dreamserve.engine.dynamics import empty_state
 from dreamserve.engine.world import World
+from dreamserve_training.data.agents import learner_seed
 from dreamserve_training.data.episodes import Episode
 from dreamserve_training.data.signals import (
     Signals,
@@ -60,7 +61,7 @@ def play(game: Game, scores_of: Scores, distribution: Distribution, seed: int) -
     env, layout = game.env, game.layout
     real, world = worker_env(env), worker_world(game.bundle)
     space, limit = world.spec.action_space, env.max_episode_steps
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(learner_seed(seed))
     seen: Any = real.reset(seed)
     state: tuple[Tensor, ...] = tuple(map(torch.from_numpy, empty_state(world, 1)))
     rows: list[tuple[Tensor, ...]] = []
