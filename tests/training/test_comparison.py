@@ -94,6 +94,13 @@ def test_controllers_of_two_runs_play_the_same_episodes(runs):
     assert figures[f"controller - controller of {two}"] == "5 ± 0"
 
 
+def test_the_other_controller_is_not_taken_for_an_agent_without_eyes(runs):
+    recipe, one, two = runs
+    text = compare(two, recipe, one, ComparisonConfig(episodes=2, workers=1))
+    assert "controller - right  " in text  # the best of those that see nothing; `one` earns as much
+    assert text.count(f"controller - controller of {one}") == 1
+
+
 def test_a_controller_alone_is_played_alone_on_all_cores(runs, monkeypatch):
     recipe, one, _ = runs
     played = []

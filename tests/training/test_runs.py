@@ -28,6 +28,7 @@ from dreamserve_training.envs import EnvSpec
 from dreamserve_training.files import atomic_write
 from dreamserve_training.models.controller import Axis, Scores
 from dreamserve_training.models.mdnrnn import MDNRNN, SequenceDataset
+from dreamserve_training.recipe import EvaluateConfig
 from dreamserve_training.runs.errors import DivergedError, LockedError, MismatchError
 from dreamserve_training.runs.locks import locked
 from dreamserve_training.runs.options import PLACE, Options
@@ -130,6 +131,12 @@ def test_an_invalid_option_is_refused_by_name_before_anything_is_done(kind, opti
     with pytest.raises(ValueError, match=says):
         kind(**options)
     assert replace(TrainConfig(), epochs=np.int64(3)).epochs == 3
+
+
+def test_a_whole_number_for_a_float_is_kept_as_a_float():
+    temperatures = EvaluateConfig(dream_temperatures=(1, np.int64(2))).dream_temperatures
+    assert [str(each) for each in temperatures] == ["1.0", "2.0"]  # as figures are named
+    assert str(TrainConfig(lr=1).lr) == "1.0"
 
 
 def test_options_of_another_kind_are_refused():

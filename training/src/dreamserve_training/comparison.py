@@ -81,8 +81,10 @@ def compare(
 def report(results: dict[str, EpisodeResults], contestants: list[str]) -> str:
     """Return the results as text; `contestants` are the controllers that are compared."""
     rows = {name: (played.summary(limit=0), "") for name, played in results.items()}
-    differences = controller_differences(results)
-    for other in contestants[1:]:
+    others = contestants[1:]
+    own = {name: played for name, played in results.items() if name not in others}
+    differences = controller_differences(own)
+    for other in others:
         differences[f"{CONTROLLER} - {other}"] = paired(results[CONTROLLER], results[other])
     for name, figures in differences.items():
         times = f"  ({figures['ratio']:.3g} times)" if "ratio" in figures else ""

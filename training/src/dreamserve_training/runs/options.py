@@ -22,14 +22,17 @@ PLACE = {"place": True}
 
 @dataclass(frozen=True)
 class Options:
-    """Base of frozen dataclasses of options. A value outside its annotation raises ValueError."""
+    """Base of frozen dataclasses of options. A value outside its annotation raises ValueError.
+
+    A number is kept as its annotation says: 1 of a float is 1.0, in figures' names, too.
+    """
 
     def __post_init__(self) -> None:
         for name, check in _checks(type(self)).items():  # type: ignore[arg-type]  # hashable
             value = getattr(self, name)
             plain = value.item() if isinstance(value, np.generic) else value
             try:
-                check.validate_python(plain, strict=True)
+                object.__setattr__(self, name, check.validate_python(plain, strict=True))
             except ValidationError as error:
                 reason = _reason(error)
                 raise ValueError(f"{type(self).__name__}: {name} {reason}, not {value!r}") from None
