@@ -11,6 +11,7 @@ from dreamserve.loading import load_world
 from dreamserve_training.data.episodes import DataError
 from dreamserve_training.data.signals import Signal
 from dreamserve_training.evaluation import real
+from dreamserve_training.evaluation.analytic import numpy_world, random_system
 from dreamserve_training.evaluation.dreaming import DreamingAgent
 from dreamserve_training.models.controller import LinearPolicy
 from dreamserve_training.passes import resolve_passes
@@ -21,8 +22,8 @@ from dreamserve_training.runs.errors import MismatchError
 from dreamserve_training.tasks import tasks_of
 from dreamserve_training.train.ppo import resumable
 from dreamserve_training.train.ppo.config import Features, FinetuneConfig, PPOConfig
-from dreamserve_training.train.ppo.finetune import finetune, in_a_row
-from dreamserve_training.train.ppo.learning import learn
+from dreamserve_training.train.ppo.finetune import finetune, in_a_row, take_critic
+from dreamserve_training.train.ppo.learning import dreaming, learn
 from dreamserve_training.train.ppo.model import ActorCritic
 from dreamserve_training.train.ppo.real_episode import Game, Played, play
 from dreamserve_training.workspace import Workspace
@@ -200,6 +201,38 @@ def test_its_critic_is_that_of_the_dreams(tiny_bundle, policy, tmp_path):
     torch.testing.assert_close(now["model"]["critic.0.weight"], was["model"]["critic.0.weight"])
     np.testing.assert_allclose(now["model"]["actor.0.weight"], policy.weights, rtol=1e-5)
     assert now["unit"] == was["unit"]
+
+
+@pytest.mark.usefixtures("inline")
+@pytest.mark.parametrize(
+    "changed", [{"reward": {"end": -1.0}}, {"discount": 0.5}, {"done_weight": 3.0}]
+)
+def test_a_critic_that_counted_something_else_stays_behind(tiny_bundle, policy, tmp_path, changed):
+    dreamt = PPOConfig(iterations=1, dreams=8, steps=4, dream_steps=6, minibatch=16)
+    learn(tiny_bundle, tmp_path / "dreams", replace(dreamt, lr=0.1))
+    critic = tmp_path / "dreams" / resumable.CHECKPOINT_FILE
+    still = replace(QUICK, iterations=1, lr=1e-12, **changed)
+    taken = {}
+    for name, path in (("of dreams", critic), ("new", None)):
+        finetune(ENV, tiny_bundle, policy, tmp_path / name, still, critic=path)
+        taken[name] = resumable.read_checkpoint(tmp_path / name / resumable.CHECKPOINT_FILE)
+    was, now = taken["new"], taken["of dreams"]
+    assert now["unit"] == was["unit"]
+    torch.testing.assert_close(now["model"]["critic.0.weight"], was["model"]["critic.0.weight"])
+
+
+@pytest.mark.parametrize("discount", [QUICK.discount, 0.5])
+def test_the_spread_of_a_boxs_actions_goes_on_with_and_without_the_critic(tmp_path, discount):
+    world = numpy_world(random_system(seed=0, states=4, actions=2, bound=1.0, starts=8))
+    dreamt = PPOConfig(iterations=1, dreams=8, steps=4, minibatch=16, lr=0.1, action_std=0.3)
+    before = dreaming(world, dreamt)
+    before.iterate()
+    torch.save(before.content(), tmp_path / "ppo_last.ckpt")
+    now = dreaming(world, replace(dreamt, discount=discount))
+    take_critic(now, tmp_path / "ppo_last.ckpt")
+    spread, was = now.model.distribution.log_std, before.model.distribution.log_std
+    assert spread.tolist() == was.tolist() != [np.log(0.3)] * 2
+    assert (now.unit == before.unit) == (discount == QUICK.discount)
 
 
 def test_a_recipe_lets_the_last_c_learn_on_as_it_has_learned_in_dreams(tmp_path):

@@ -1,5 +1,6 @@
 """C learned by PPO: it finds known optima, for every kind of action space and of reward."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -110,3 +111,33 @@ def test_continuous_control_comes_near_the_optimum():
     nothing = np.array([system.value(s, np.zeros((horizon, 2))) for s in system.starts])
     print(total.mean(), best.mean(), nothing.mean())
     assert total.mean() > best.mean() + 0.1 * (nothing.mean() - best.mean())
+
+
+def silent_at_first(world, silence, **options):
+    """Return a learner in dreams that earn nothing in the first iterations."""
+    learner = dreaming(world, PPOConfig(**{**vars(QUICK), **options}))
+    dream = learner.source.run
+
+    def run(*arguments):
+        seen = dream(*arguments)
+        silent = learner.iteration < silence
+        return replace(seen, rewards=torch.zeros_like(seen.rewards)) if silent else seen
+
+    learner.source.run = run
+    return learner
+
+
+@pytest.mark.parametrize("size", [1e4, 1e-4])
+def test_the_unit_of_rewards_is_that_of_the_first_iteration_that_has_some(matching, size):
+    options = {"reward": {"world": size}, "iterations": 12}
+    heard = learned(matching("Discrete"), **options)
+    late = silent_at_first(matching("Discrete"), 2, **options)
+    late.iterate()
+    resumed = silent_at_first(matching("Discrete"), 2, **options)
+    resumed.restore(deepcopy(late.content()))
+    for learner in (late, resumed):
+        while learner.iteration < 12:
+            figures = learner.iterate()
+        assert learner.unit == pytest.approx(heard.unit, rel=0.3)
+        assert figures["value_loss"] < 2.0
+    assert late.model.policy().digest() == resumed.model.policy().digest()

@@ -18,7 +18,7 @@ from dreamserve.loading import load_world
 from dreamserve_training.cli import app
 from dreamserve_training.defaults import resolve
 from dreamserve_training.dreams.returns import dream_returns
-from dreamserve_training.evaluation.analytic import Bandit, write_world
+from dreamserve_training.evaluation.analytic import Bandit, numpy_world, random_system, write_world
 from dreamserve_training.models.controller import LinearPolicy, Scores, load_policy, save_policy
 from dreamserve_training.probe import Probed
 from dreamserve_training.recipe import Recipe
@@ -187,6 +187,18 @@ def test_a_learning_starts_from_the_scaled_weights_of_another_controller(tiny_bu
     initial = LinearPolicy(np.ones((3, 12), np.float32), np.ones(3, np.float32))
     learner = learning.dreaming(load_world(tiny_bundle), QUICK, initial)
     np.testing.assert_array_equal(learner.model.policy().weights, 0.5 * initial.weights)
+
+
+@pytest.mark.parametrize(("asked", "scale"), [(None, 1.0), (0.25, 0.25)])
+def test_a_boxs_actions_are_those_of_the_controller_before_unless_a_scale_is_asked_for(
+    asked, scale
+):
+    world = numpy_world(random_system(seed=0, states=4, actions=2, bound=1.0, starts=8))
+    initial = LinearPolicy(np.ones((2, 4), np.float32), np.ones(2, np.float32), ("latent",))
+    config = replace(QUICK, inputs=("latent",), initial_scale=asked)
+    begun = learning.dreaming(world, config, initial).model.policy()
+    np.testing.assert_array_equal(begun.weights, scale * initial.weights)
+    np.testing.assert_array_equal(begun.bias, scale * initial.bias)
 
 
 def test_a_checkpoint_that_is_broken_is_refused(tiny_bundle, tmp_path):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dreamserve.backends.choose import cores
 from dreamserve.manifest import WorldSpec
+from dreamserve.spaces import ActionSpace, BoxSpace
 from dreamserve_training.runs.options import (
     PLACE,
     AboveZero,
@@ -45,13 +46,21 @@ class LearningConfig(Options):
     idle_steps: Count | None = None
     critic_size: Count = 128  # units of its hidden layer
     action_std: AboveZero = 0.5  # of a Box's actions at first, before tanh
-    initial_scale: AtLeastZero = 0.5  # of the scores of the controller that it starts from
+    # of the scores of the controller that it starts from; None: 0.5, which lets choices be drawn
+    # more evenly, and 1 for a Box, whose scores are the actions themselves
+    initial_scale: AtLeastZero | None = None
     seed: Whole = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.reward:
             raise ValueError(f"{type(self).__name__}: reward must have at least one part")
+
+    def scale_of_initial(self, space: ActionSpace) -> float:
+        """Return by what the scores of the controller that it starts from are multiplied."""
+        if self.initial_scale is not None:
+            return self.initial_scale
+        return 1.0 if isinstance(space, BoxSpace) else 0.5
 
     def end_probability(self, logit: Tensor) -> Tensor:
         """Return the probability of an end by the world's done logit, of the same shape."""
@@ -102,7 +111,7 @@ class FinetuneConfig(LearningConfig):
 
     iterations: Count = 30
     lr: AboveZero = 1e-3
-    initial_scale: AtLeastZero = 1.0
+    initial_scale: AtLeastZero | None = 1.0
     episodes: Count = 16  # in an iteration
     first_seed: Whole = 6_000_000  # of the episodes; those that judge have other seeds
     ends: Literal["real", "expected"] = "real"

@@ -3,6 +3,7 @@
 policy = finetune(env, Path("my-world"), policy, Path("runs/finetune"), FinetuneConfig())
 """
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -24,13 +25,15 @@ from dreamserve_training.runs.signals import stoppable
 from dreamserve_training.train.ppo.config import Features, FinetuneConfig
 from dreamserve_training.train.ppo.distributions import Distribution
 from dreamserve_training.train.ppo.experience import Experience, Scores
-from dreamserve_training.train.ppo.learner import Learner
+from dreamserve_training.train.ppo.learner import Learner, counted
 from dreamserve_training.train.ppo.real_episode import Game, Played, play
 from dreamserve_training.train.ppo.resumable import (
     learn_to_the_end,
     one_thread,
     read_checkpoint,
 )
+
+logger = logging.getLogger("dreamserve_training")
 
 
 def finetune(
@@ -45,8 +48,8 @@ def finetune(
 ) -> LayeredPolicy:
     """Return `policy` after it has learned on in real episodes, as `bundle` sees them.
 
-    `critic` is the checkpoint of the learning in dreams, whose critic goes on; without, a new one
-    begins. `signals` say what the world's signals are of the numbers that `env` records, where the
+    `critic` is the checkpoint of the learning in dreams, whose critic goes on if it counts the same
+    reward, discount and ends; without, a new one begins. `signals` say what the world's signals are of the numbers that `env` records, where the
     config asks for what happened. `directory` holds the unfinished learning, so the same call goes
     on after an interruption. Raises what `learn` raises, what the environment does, ValueError if
     what happened is asked for and `signals` are not the world's, and DataError for signals of
@@ -68,22 +71,28 @@ def finetune(
         source = RealEpisodes(pool, game)
         learner = Learner(spec, config, source, policy)
         if critic is not None:
-            _take_critic(learner, critic)
+            take_critic(learner, critic)
         record = _record(game, policy, critic)
         learn_to_the_end(learner, directory, record, restart)
     return learner.model.policy()
 
 
-def _take_critic(learner: Learner, path: Path) -> None:
-    """Let the learner's critic, and the spread of its actions, be those of a checkpoint."""
+def take_critic(learner: Learner, path: Path) -> None:
+    """Let the spread of the learner's actions, and its critic, be those of a checkpoint.
+
+    A critic that counts another reward or discount stays behind: its values are of other sums.
+    """
     content = read_checkpoint(path)
     if content is None:
         raise FileNotFoundError(path)
-    taken = {
-        name: weights for name, weights in content["model"].items() if not name.startswith("actor.")
-    }
+    mine = counted(learner.config)
+    parts: tuple[str, ...] = ("distribution.",)
+    if content.get("counts", mine) == mine:
+        parts, learner.unit = (*parts, "critic."), content["unit"]
+    else:
+        logger.info("finetune: counts other rewards than dreams did, so a new critic begins")
+    taken = {name: weights for name, weights in content["model"].items() if name.startswith(parts)}
     learner.model.load_state_dict(taken, strict=False)
-    learner.unit = content["unit"]
 
 
 def _record(game: Game, policy: LayeredPolicy, critic: Path | None) -> Record:

@@ -43,6 +43,15 @@ class Source(Protocol):
         """Go on from what `content` returned."""
 
 
+def counted(config: LearningConfig) -> dict[str, Any]:
+    """Return what the critic's values are sums of: another critic means something else."""
+    return {
+        "reward": {name: float(weight) for name, weight in config.reward.items() if weight},
+        "discount": config.discount,
+        "done_weight": config.done_weight,
+    }
+
+
 class Learner:
     """Learns from `source`. `content` and `restore` are all of it between two iterations.
 
@@ -62,7 +71,8 @@ class Learner:
         self.config, self.iteration, self.source = config, 0, source
         self.model = ActorCritic(spec, features, config, initial).to(source.device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), config.lr, eps=1e-5)
-        self.unit = 0.0  # of the critic's values, so that any size of rewards is learned alike
+        # of the critic's values, so that any size of rewards is learned alike; 0: none was seen
+        self.unit = 0.0
         self.history: dict[str, list[float]] = {}
 
     def iterate(self) -> dict[str, float]:
@@ -95,6 +105,7 @@ class Learner:
         return {
             "iteration": self.iteration,
             "unit": self.unit,
+            "counts": counted(self.config),
             "history": self.history,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -127,10 +138,13 @@ class Learner:
         return Batch(features, drawn, log_prob, gains.flatten(), targets)
 
     def _unit(self, seen: Experience) -> float:
-        """Return the size of the first iteration's discounted sums of rewards."""
+        """Return the size of discounted sums of rewards in the first iteration that has some.
+
+        It is 1 before that, while nothing is known of it.
+        """
         if not self.unit:
             zeros, config = torch.zeros_like(seen.rewards), self.config
             ends, cut = seen.ends, seen.cut
             sums = advantages(seen.rewards, ends, cut, zeros, zeros, config.discount, 1.0)
-            self.unit = float(sums.double().square().mean().sqrt()) or 1.0
-        return self.unit
+            self.unit = float(sums.double().square().mean().sqrt())
+        return self.unit or 1.0

@@ -38,7 +38,7 @@ class ActorCritic(nn.Module):
         for part in (self.critic, self.actor):
             _initialise(part, generator)
         if initial is not None:
-            self._start_at(initial, config.initial_scale)
+            self._start_at(initial, config.scale_of_initial(spec.action_space))
 
     @torch.no_grad()
     def scores(self, inputs: Tensor) -> Tensor:
