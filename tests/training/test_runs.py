@@ -245,6 +245,20 @@ def test_a_longer_training_has_the_rates_that_its_whole_length_has(tmp_path, sch
     assert rates == sorted(rates, reverse=True), "the rate climbs"
 
 
+@pytest.mark.parametrize(("held_out", "lr"), [(True, 0.5), (False, 1e-6)])
+def test_a_plateau_is_counted_over_all_stops(tmp_path, held_out, lr):
+    stopped, whole = Rates(), Rates()
+    options = {"schedule": "plateau", "held_out": held_out, "lr": lr}
+    for epochs in range(1, 9):
+        _, resumed = train(tmp_path / "stopped", stopped, Worsen(), epochs=epochs, **options)
+    _, unbroken = train(tmp_path / "whole", whole, Worsen(), epochs=8, **options)
+    assert stopped.seen == whole.seen
+    assert whole.seen[7] < lr, "the rate does not fall"
+    last = (torch.load(tmp_path / name / "mdnrnn_last.ckpt") for name in ("stopped", "whole"))
+    assert_equal(*(content["state_dict"] for content in last))
+    assert_equal(resumed, unbroken)
+
+
 def test_schedules_begin_and_end_where_they_are_said_to():
     assert cosine(0.0) == 1.0
     assert cosine(1.0) == pytest.approx(1 / 50)

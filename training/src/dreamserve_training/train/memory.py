@@ -146,11 +146,22 @@ class MemoryLoop(GuardedModule):
         if self.config.schedule != "plateau":
             return optimizer
         plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=2)
-        monitor = "train_loss" if self.trainer.val_dataloaders is None else "val_loss"
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": plateau, "monitor": monitor},
+            "lr_scheduler": {"scheduler": plateau, "monitor": self._monitor()},
         }
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Do nothing: Lightning asks after the checkpoint, which would lack the epoch's step."""
+
+    def on_train_epoch_end(self) -> None:
+        """Show a plateau schedule the epoch's loss, before the checkpoint is written."""
+        plateau = self.lr_schedulers()
+        if isinstance(plateau, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            plateau.step(float(self.trainer.callback_metrics[self._monitor()]))
+
+    def _monitor(self) -> str:
+        return "train_loss" if self.trainer.val_dataloaders is None else "val_loss"
 
 
 def train_memory(

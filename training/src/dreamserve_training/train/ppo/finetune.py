@@ -49,11 +49,11 @@ def finetune(
     """Return `policy` after it has learned on in real episodes, as `bundle` sees them.
 
     `critic` is the checkpoint of the learning in dreams, whose critic goes on if it counts the same
-    reward, discount and ends; without, a new one begins. `signals` say what the world's signals are of the numbers that `env` records, where the
-    config asks for what happened. `directory` holds the unfinished learning, so the same call goes
-    on after an interruption. Raises what `learn` raises, what the environment does, ValueError if
-    what happened is asked for and `signals` are not the world's, and DataError for signals of
-    numbers that the environment does not record.
+    reward, discount and ends; without, a new one begins. `signals` say what the world's signals are
+    of the numbers that `env` records, where the config asks for what happened. `directory` holds
+    the unfinished learning, so the same call goes on after an interruption. Raises what `learn`
+    raises, what the environment does, ValueError if what happened is asked for and `signals` are
+    not the world's, and DataError for signals of numbers that the environment does not record.
     """
     bundle, directory = bundle.resolve(), directory.resolve()
     spec = load_bundle(bundle).manifest
