@@ -14,11 +14,13 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from dreamserve.cli.health import connection, served_options
+from dreamserve.settings import Settings, option
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
@@ -40,6 +42,12 @@ def environment(**variables: str) -> dict[str, str]:
     proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY", "all_proxy"), "http://127.0.0.1:9")
     path = {"PATH": f"{BIN}:{os.environ['PATH']}"}
     return {**os.environ, **path, "DREAMSERVE_HOST": "127.0.0.1", **proxies, **variables}
+
+
+def options_of(folder: Path, line: str) -> dict[str, Any]:
+    """Return the options that the check reads from a first process with this command line."""
+    (folder / "cmdline").write_bytes("\0".join([*line.split(), ""]).encode())
+    return served_options(folder / "cmdline")
 
 
 def free_port() -> str:
@@ -102,16 +110,23 @@ def test_the_port_is_that_of_the_variable_and_the_check_asks_it_directly_in_spit
     ["/opt/bin/dreamserve", "python /opt/bin/dreamserve", "/sbin/docker-init -- dreamserve"],
 )
 def test_an_option_of_the_container_s_server_overrides_the_setting(tmp_path, form, program):
-    def options(line: str) -> dict[str, str]:
-        (tmp_path / "cmdline").write_bytes("\0".join([*line.split(), ""]).encode())
-        return served_options(tmp_path / "cmdline")
+    def options(line: str) -> dict[str, Any]:
+        return options_of(tmp_path, line)
 
     assert options(f"{program} serve") == {}
-    wanted = {"port": "9000", "host": "::", "drain_s": "5"}
+    wanted = {"port": 9000, "host": "::", "drain_s": 5.0}
     line = f"{program} serve /world {form.format(9000)} --host :: --drain-s 5 --unknown 1"
     assert options(line) == wanted
     assert options("/sbin/init --port 9000") == {}
     assert served_options(tmp_path / "none") == {}
+
+
+@pytest.mark.parametrize("flag", ["access_log", "traces", "trust_torchscript"])
+@pytest.mark.parametrize("line", ["/world {}", "{} /world", "{}", "{} --threads 1", "{} -- /world"])
+def test_a_server_that_was_started_with_a_flag_is_asked_like_any_other(tmp_path, line, flag):
+    found = options_of(tmp_path, f"dreamserve serve --port 9000 {line.format(option(flag))}")
+    settings = Settings.load(**found)
+    assert (settings.port, getattr(settings, flag)) == (9000, True)
 
 
 def test_the_check_speaks_tls_to_a_server_whose_certificate_is_not_for_this_name(tmp_path):

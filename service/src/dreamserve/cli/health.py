@@ -1,7 +1,7 @@
 """`dreamserve health`: asks this machine's server whether it is ready, as an orchestrator's check.
 
 It obeys no proxy. A container's first process is the server, or an init with the server's command
-line; `--port` there overrides the setting.
+line, whose options override the settings.
 """
 
 import ssl
@@ -10,6 +10,9 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
 
+from typer.main import get_command
+
+from dreamserve.cli import main
 from dreamserve.settings import Settings
 from dreamserve_protocol.errors import DreamserveError
 
@@ -45,7 +48,7 @@ def connection(host: str, port: int, has_tls: bool) -> HTTPConnection:
     return HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context)
 
 
-def served_options(command_line: Path) -> dict[str, str]:
+def served_options(command_line: Path) -> dict[str, Any]:
     """Return the options in the command line of a process, if that is `dreamserve serve`."""
     try:
         words = command_line.read_bytes().decode(errors="replace").split("\0")
@@ -57,11 +60,16 @@ def served_options(command_line: Path) -> dict[str, str]:
     return {}
 
 
-def _options(words: list[str]) -> dict[str, str]:
-    options = {}
-    for word, following in zip(words, [*words[1:], ""], strict=True):
-        named, equals, value = word.removeprefix("--").partition("=")
-        name = named.replace("-", "_")
-        if word.startswith("--") and name in Settings.model_fields:
-            options[name] = value if equals else following
-    return options
+def _options(words: list[str]) -> dict[str, Any]:
+    """Return the options among the words after `serve`, as that command understands them.
+
+    Only it knows which options take a value. What it would refuse is left out.
+    """
+    serve = get_command(main).commands["serve"]  # type: ignore[attr-defined]  # a group
+    last = words[:-1] if words[-1:] == [""] else words  # each word of a process ends with \0
+    context = serve.make_context("serve", last, resilient_parsing=True, ignore_unknown_options=True)
+    return {
+        name: one
+        for name, one in context.params.items()
+        if name in Settings.model_fields and one is not None
+    }
