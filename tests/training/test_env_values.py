@@ -1,12 +1,16 @@
 """What an environment returns is stored as it is meant, or refused by episode and step."""
 
+import signal
+import sys
+from dataclasses import replace
+
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
 
 from dreamserve_training.action_specs import action_spec
-from dreamserve_training.data.collect import CollectConfig, record_episode
+from dreamserve_training.data.collect import CollectConfig, collect, record_episode
 from dreamserve_training.data.episodes import DataError
 from dreamserve_training.data.signals import Signal
 from dreamserve_training.env_specs import Wishes
@@ -17,9 +21,10 @@ from dreamserve_training.env_values import (
     as_number,
     as_vector,
 )
-from dreamserve_training.envs import FailedEnvironmentError, make_env
+from dreamserve_training.envs import FailedEnvironmentError, make_env, running
 from dreamserve_training.probe import probe
 from dreamserve_training.recipe import Recipe
+from dreamserve_training.runs.signals import Stopped
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
 NUMBERS = spaces.Box(-1, 1, (3,))
@@ -30,9 +35,9 @@ class Motor(gymnasium.Env):
 
     observation_space, action_space = NUMBERS, spaces.Discrete(2)
 
-    def __init__(self, reward=1.0, seen=(0.0, 0.0, 0.0), terminated=False, stuck_at=0):
+    def __init__(self, reward=1.0, seen=(0.0, 0.0, 0.0), terminated=False, stuck_at=0, exits_at=0):
         self.returned = np.array(seen), reward, terminated
-        self.stuck_at = stuck_at
+        self.stuck_at, self.exits_at = stuck_at, exits_at
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -43,8 +48,17 @@ class Motor(gymnasium.Env):
         self.steps += 1
         if self.steps == self.stuck_at:
             raise RuntimeError("the motor is stuck")
+        if self.steps == self.exits_at:
+            sys.exit(3)
         seen, reward, terminated = self.returned
         return seen, reward, terminated, self.steps == 9, {}
+
+
+class Exiting(Motor):
+    """An environment that ends its process at the second step."""
+
+    def __init__(self):
+        super().__init__(exits_at=2)
 
 
 class Unfinished(gymnasium.Env):
@@ -142,11 +156,26 @@ def no_plan(rng, space):
         ({"env": lambda: 1 / 0}, "<lambda>: ZeroDivisionError"),
         ({"env": Unfinished}, "Unfinished: AttributeError: .*observation_space"),
         ({"env": Stuck}, "Stuck: closing it: OSError: the lid is stuck"),
+        ({"env": lambda: Motor(exits_at=5)}, "step 5 of .*seed 0: SystemExit: 3"),
+        ({"env": sys.exit}, "exit: SystemExit"),
+        ({"record": lambda env, seen: sys.exit()}, "step 1 of .*seed 0: SystemExit"),
+        ({"policy": lambda rng, space: sys.exit(0)}, "the beginning of .*seed 0: SystemExit: 0"),
     ],
 )
 def test_errors_of_the_users_code_are_told_with_the_episode_and_the_line(options, says):
     with pytest.raises(FailedEnvironmentError, match=rf"{says}.*\(.*\.py, line \d+\)"):
         probe(Recipe(**{"env": Motor, "name": "motor", **options}))
+
+
+def test_a_worker_whose_environment_exits_is_an_error(tmp_path):
+    env = replace(probe(Recipe(env=Motor, name="motor")).env, env=Exiting)
+    with pytest.raises(FailedEnvironmentError, match=r"step 2 of .*seed 0: SystemExit: 3"):
+        collect(env, tmp_path, CollectConfig(episodes=1, workers=1))
+
+
+def test_a_signal_that_stops_the_run_is_no_error_of_the_environment():
+    with pytest.raises(Stopped), running("the motor"):
+        raise Stopped(signal.SIGTERM)
 
 
 def test_a_callable_that_returns_no_environment_is_refused():

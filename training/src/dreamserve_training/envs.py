@@ -25,6 +25,7 @@ from dreamserve_training.env_values import (
     as_number,
     as_vector,
 )
+from dreamserve_training.runs.signals import Stopped
 
 Env = gymnasium.Env[Any, Any]
 Record = Callable[[Env, Any], Mapping[str, float]]
@@ -42,16 +43,18 @@ class FailedEnvironmentError(ValueError):
 def running(what: str, *passed: type[Exception]) -> Iterator[None]:
     """Raise FailedEnvironmentError, which begins with `what`, for an error of the user's code.
 
-    Errors that are `passed` stay as they are.
+    `sys.exit()` is one, too: it would end the run as if it were done. Errors that are `passed`, and
+    the signals that stop a run, stay as they are.
     """
     try:
         yield
-    except passed:
+    except (*passed, Stopped):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         last = extract_tb(error.__traceback__)[-1]
-        told = f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
-        raise FailedEnvironmentError(f"{what}: {told}") from error
+        told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        place = f"({last.filename}, line {last.lineno})"
+        raise FailedEnvironmentError(f"{what}: {told} {place}") from error
 
 
 @dataclass(frozen=True)
