@@ -21,6 +21,7 @@ from dreamserve_training.train.processes import leads
 
 PROGRAM = Path(__file__).with_name("two_processes.py")
 WINDOWS, EPOCHS = 12, 3
+STEPS = (8, 1, 7, 2, 8, 1, 8, 3, 8, 1, 6, 2)  # of each window: a batch's shares are unequal
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +31,13 @@ def two_processes(tmp_path_factory):
     rng = np.random.default_rng(0)
     for split, count in (("train", WINDOWS), ("holdout", 4)):
         (folder / split).mkdir()
-        for number in range(count):
+        for number, steps in enumerate(STEPS[:count]):
             episode = {
-                "mu": rng.normal(size=(8, 4)).astype(np.float16),
-                "logvar": np.full((8, 4), -2, np.float16),
-                "actions": rng.integers(3, size=8),
-                "rewards": np.ones(8, np.float32),
-                "terminated": np.arange(8) == 7,
+                "mu": rng.normal(size=(steps, 4)).astype(np.float16),
+                "logvar": np.full((steps, 4), -2, np.float16),
+                "actions": rng.integers(3, size=steps),
+                "rewards": rng.normal(size=steps).astype(np.float32),
+                "terminated": np.arange(steps) == steps - 1,
             }
             save_episode(folder / split / f"episode-{number:02}.npz", episode)
     statuses = []

@@ -631,16 +631,16 @@ def test_a_loss_that_is_not_finite_names_its_data(tmp_path, monkeypatch):
 
 
 def test_a_gradient_that_is_not_finite_names_its_data(tmp_path, monkeypatch):
-    losses = MemoryLoop.losses
+    terms = MemoryLoop.terms
 
     def infinitely_steep(self, batch):
-        terms = losses(self, batch)
+        parts = terms(self, batch)
         if (batch["rewards"] == 7).any():
-            first = next(self.parameters())
-            terms["loss"] = terms["loss"] + (0 * first).sum().sqrt()
-        return terms
+            nothing = (0 * next(self.parameters())).sum().sqrt()
+            parts["nll"] = parts["nll"]._replace(total=parts["nll"].total + nothing)
+        return parts
 
-    monkeypatch.setattr(MemoryLoop, "losses", infinitely_steep)
+    monkeypatch.setattr(MemoryLoop, "terms", infinitely_steep)
     says = "the gradient is not finite in epoch 1, batch 2: caused by sequence 5$"
     with pytest.raises(DivergedError, match=says):
         train(tmp_path, data=poisoned(monkeypatch, 7.0))

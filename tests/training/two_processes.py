@@ -31,7 +31,8 @@ class Stop(Callback):
 def train(folder, devices, out, callbacks=()):
     """Train in `devices` processes; return the model."""
     torch.manual_seed(0)
-    model = MDNRNN(z_dim=4, action_dim=3, rnn_size=8, num_mixtures=2, predict_done=True)
+    heads = {"predict_reward": True, "predict_done": True}
+    model = MDNRNN(z_dim=4, action_dim=3, rnn_size=8, num_mixtures=2, **heads)
     loaders = [
         create_window_loader(folder / split, batch_size=4, sequence_length=8, shuffle=shuffled)
         for split, shuffled in (("train", True), ("holdout", False))

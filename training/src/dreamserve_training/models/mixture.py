@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dreamserve_training.models.terms import masked
+
 Head = Literal["joint", "per_dimension", "isotropic"]
 TemperatureRule = Literal["paper", "weights_only"]
 
@@ -90,20 +92,17 @@ def mdn_loss_function(mixture: Mixture, target: Tensor, mask: Tensor | None = No
     under autocast. Without a true step, loss and gradient are 0. The loss can be negative, because
     a density can exceed 1. Raises ValueError if `target` (…, Z) does not fit the mixture.
     """
+    nll = mixture_nll(mixture, target)
+    return nll.mean() if mask is None else masked(nll, mask).mean
+
+
+def mixture_nll(mixture: Mixture, target: Tensor) -> Tensor:
+    """Return the negative log-likelihood (…) per latent dimension; see `mdn_loss_function`."""
     if target.shape != mixture.mu.shape[:-2] + mixture.mu.shape[-1:]:
         raise ValueError(f"target {tuple(target.shape)} does not fit {tuple(mixture.mu.shape)}")
     wide = target.dtype if target.dtype == torch.float64 else torch.float32
     mixture = Mixture(*(part.to(wide) for part in mixture))
-    nll = -mixture_log_prob(mixture, target.to(wide)) / target.shape[-1]
-    if mask is None:
-        return nll.mean()
-    return masked_mean(nll, mask)
-
-
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean of `values` where `mask`, of the same shape, is true; 0 if it never is."""
-    # where instead of multiplication, because padding may hold NaN
-    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
+    return -mixture_log_prob(mixture, target.to(wide)) / target.shape[-1]
 
 
 def sample_from_mdn(

@@ -24,6 +24,7 @@ from dreamserve_training.models.mixture import (
     split_parameters,
 )
 from dreamserve_training.models.signals import SignalHead, as_config, as_heads, specs_of
+from dreamserve_training.models.terms import Term
 from dreamserve_training.models.world_model import (
     Batch,
     LossWeights,
@@ -131,9 +132,7 @@ class RecurrentModel(WorldModel):
         signals = self.signals_head(rare).unbind(-1) if self.signals_head else ()
         return Prediction(mixture, reward, done_logit, state, signals)
 
-    def loss_terms(
-        self, output: Prediction, batch: Batch, weights: LossWeights
-    ) -> dict[str, Tensor]:
+    def loss_terms(self, output: Prediction, batch: Batch, weights: LossWeights) -> dict[str, Term]:
         """Return the terms that `prediction_losses` describes."""
         return prediction_losses(output, batch, weights, self.signals, self.reward_scale)
 

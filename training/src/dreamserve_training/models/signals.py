@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dreamserve.manifest import SignalSpec
-from dreamserve_training.models.mixture import masked_mean
+from dreamserve_training.models.terms import Term, masked
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,18 @@ class SignalHead:
             return _sigmoid(output - log(self.positive))
         return output * self.scale
 
-    def loss(self, output: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-        """Return the loss, a scalar, of outputs (…) where `mask` is true and the target known."""
+    def loss(self, output: Tensor, target: Tensor, mask: Tensor, weight: float = 1.0) -> Term:
+        """Return the term of outputs (…) where `mask` is true and the target known."""
         is_known = mask & ~torch.isnan(target)
         wanted = torch.where(is_known, target, 0.0)
         if self.kind == "event":
-            weight = torch.tensor(self.positive, device=output.device)
+            positive = torch.tensor(self.positive, device=output.device)
             error = functional.binary_cross_entropy_with_logits(
-                output.float(), wanted, pos_weight=weight, reduction="none"
+                output.float(), wanted, pos_weight=positive, reduction="none"
             )
         else:
             error = (output.float() - wanted / self.scale).square()
-        return masked_mean(error, is_known)
+        return masked(error, is_known, weight)
 
 
 def _sigmoid(logit: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from dreamserve.manifest import NoiseSpec, SignalSpec, TensorSpec
 from dreamserve_training.models.actions import ActionInput
 from dreamserve_training.models.mixture import Mixture
 from dreamserve_training.models.signals import Heads
+from dreamserve_training.models.terms import Term, joined
 
 Batch = Mapping[str, Tensor]  # windows of B sequences; fields as in `data.sequences`
 State = tuple[Tensor, ...]  # in the order of MemorySpec.recurrent_state, (B, …) each
@@ -74,10 +75,8 @@ class WorldModel(nn.Module, ABC):
         """Return the initial state of `batch` rows, with the device and dtype of `like`."""
 
     @abstractmethod
-    def loss_terms(
-        self, output: Prediction, batch: Batch, weights: LossWeights
-    ) -> dict[str, Tensor]:
-        """Return the loss terms by name, and their weighted sum `loss`, over the unmasked steps.
+    def loss_terms(self, output: Prediction, batch: Batch, weights: LossWeights) -> dict[str, Term]:
+        """Return the loss terms by name, each with its weight, over the unmasked steps.
 
         `output` is what the model predicted for the windows of `batch`.
         """
@@ -95,8 +94,8 @@ class WorldModel(nn.Module, ABC):
         """Add `offset` to the done logits that the model predicts from here on."""
 
     def losses(self, batch: Batch, weights: LossWeights) -> dict[str, Tensor]:
-        """Return `loss_terms` of windows that begin in the initial state."""
-        return self.loss_terms(self(batch["z"], batch["actions"]), batch, weights)
+        """Return the loss terms' means, and `loss`, of windows that begin in the initial state."""
+        return joined(self.loss_terms(self(batch["z"], batch["actions"]), batch, weights))
 
     def predict(self, z: Tensor, action: Tensor, state: State) -> Prediction:
         """Predict one step of z (B, Z) and action (B, …); the reference for the exported graph."""

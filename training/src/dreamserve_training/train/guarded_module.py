@@ -8,10 +8,11 @@ import lightning
 import torch
 from torch import Tensor
 
+from dreamserve_training.models.terms import Terms, joined
 from dreamserve_training.runs.errors import DivergedError
 from dreamserve_training.train.finite import cause
 from dreamserve_training.train.means import EpochMeans
-from dreamserve_training.train.processes import gathered
+from dreamserve_training.train.processes import gathered, summed
 
 Phase = Literal["train", "val"]
 SEEDS_OF_A_PROCESS = 2**44  # so that processes draw different numbers
@@ -56,9 +57,22 @@ class GuardedModule(lightning.LightningModule):
         (optimizer,) = self.trainer.optimizers
         return optimizer.param_groups
 
-    def log_mean(self, phase: Phase, losses: Mapping[str, Tensor], weight: Tensor | float) -> None:
-        """Count the losses of a batch in the epoch's means, `train_NAME` or `val_NAME`."""
-        self._means[phase].add(losses, weight)
+    def shared(self, terms: Terms) -> Tensor:
+        """Return this process's part of a batch's loss: the mean of all parts is the batch's loss.
+
+        Gradients are the mean of the processes'. Each has its rows of the batch, and in them more
+        or fewer errors than another.
+        """
+        if self.trainer.world_size == 1:
+            return joined(terms)["loss"]
+        counts = summed(torch.stack([term.number.double() for term in terms.values()]))
+        shares = (counts.clamp(min=1) / self.trainer.world_size).float()
+        parts = [term.weight * term.total for term in terms.values()]
+        return torch.stack(parts).div(shares).sum()
+
+    def log_terms(self, phase: Phase, terms: Terms) -> None:
+        """Count the terms of a batch in the epoch's means, `train_NAME` or `val_NAME`."""
+        self._means[phase].add(terms)
         if phase == "train" and self.trainer.is_last_batch:
             self._log_means(phase)
 

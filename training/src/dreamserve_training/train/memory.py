@@ -18,6 +18,7 @@ from dreamserve_training.data.digests import batches_digest, file_hash
 from dreamserve_training.data.loaders import check_batches
 from dreamserve_training.data.sequences import Item
 from dreamserve_training.models.catalog import save_memory, take_weights
+from dreamserve_training.models.terms import Term, joined
 from dreamserve_training.models.world_model import LossWeights, State, WorldModel
 from dreamserve_training.runs.options import PLACE, AboveZero, AtLeastZero, Count, Options, Whole
 from dreamserve_training.runs.records import Record, describe
@@ -96,11 +97,15 @@ class MemoryLoop(GuardedModule):
             "val": CarriedState(model),
         }
 
-    def losses(self, batch: Item) -> dict[str, Tensor]:
-        """Return the loss terms of a batch by name, and their weighted sum `loss`."""
+    def terms(self, batch: Item) -> dict[str, Term]:
+        """Return the loss terms of a batch by name."""
         output = self.model(batch["z"], batch["actions"], state_in(batch))
         self._state_after = output.state
         return self.model.loss_terms(output, batch, self.config.weights)
+
+    def losses(self, batch: Item) -> dict[str, Tensor]:
+        """Return the means of the loss terms by name, and their weighted sum `loss`."""
+        return joined(self.terms(batch))
 
     def loss_of(self, batch: Item) -> Tensor:
         """Return the loss of a batch, a scalar."""
@@ -115,12 +120,12 @@ class MemoryLoop(GuardedModule):
         self._logged(batch, batch_idx, "val")
 
     def _logged(self, batch: Item, batch_idx: int, phase: Phase) -> Tensor:
-        losses = self.losses(batch)
-        self.finite(losses["loss"], batch, batch_idx, phase)
+        terms = self.terms(batch)
+        loss = self.finite(self.shared(terms), batch, batch_idx, phase)
         if self.config.carry_state:
             self._carried[phase].keep(batch, self._state_after)
-        self.log_mean(phase, losses, batch["mask"].sum())
-        return losses["loss"]
+        self.log_terms(phase, terms)
+        return loss
 
     def on_train_batch_start(self, batch: Item, batch_idx: int) -> None:
         """Seed, and set the rate of a cosine schedule, which changes once per epoch."""

@@ -86,6 +86,13 @@ def gathered(texts: str) -> list[str]:
     return every
 
 
+def summed(numbers: torch.Tensor) -> torch.Tensor:
+    """Return the sum of the tensors of all processes, of the same shape."""
+    total = numbers.clone()
+    torch.distributed.all_reduce(total)
+    return total
+
+
 def _launched(trainer: lightning.Trainer) -> list[subprocess.Popen[bytes]]:
     launcher = trainer.strategy.launcher
     return list(getattr(launcher, "procs", ()))

@@ -15,6 +15,7 @@ from torch import Tensor
 from dreamserve_training.data.digests import batches_digest, file_hash
 from dreamserve_training.data.frames import FrameDataset, frame_loader
 from dreamserve_training.models.checkpoint import CheckpointError
+from dreamserve_training.models.terms import Term, joined
 from dreamserve_training.models.vae import ConvVAE, load_vae, save_vae, vae_loss
 from dreamserve_training.runs.options import PLACE, AboveZero, AtLeastZero, Count, Options, Whole
 from dreamserve_training.runs.records import Record, describe
@@ -87,16 +88,26 @@ class VAELoop(GuardedModule):
         error, kl = self.losses(batch)
         return error + kl
 
+    def terms(self, batch: Tensor) -> dict[str, Term]:
+        """Return the loss terms of a batch by name, means over its frames."""
+        error, kl = self.losses(batch)
+        frames = torch.tensor(len(batch), device=error.device)
+        return {
+            "reconstruction": Term(error * frames, frames),
+            "kl": Term(kl * frames, frames),
+        }
+
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Return the loss of a batch."""
-        return self.finite(self.loss_of(batch), batch, batch_idx, "train")
+        alone = self.trainer.world_size == 1
+        loss = self.loss_of(batch) if alone else self.shared(self.terms(batch))
+        return self.finite(loss, batch, batch_idx, "train")
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         """Log the losses of held-out frames."""
-        error, kl = self.losses(batch)
-        self.finite(error + kl, batch, batch_idx, "val")
-        losses = {"loss": error + kl, "reconstruction": error, "kl": kl}
-        self.log_mean("val", losses, len(batch))
+        terms = self.terms(batch)
+        self.finite(joined(terms)["loss"], batch, batch_idx, "val")
+        self.log_terms("val", terms)
 
     def on_train_batch_start(self, batch: Tensor, batch_idx: int) -> None:
         """Seed, and set the rate and Adam's first moment by a one-cycle schedule."""
