@@ -10,14 +10,21 @@ from PIL import Image
 
 from dreamserve.backends.base import StepOutput
 from dreamserve.heads import GaussianMixture
-from dreamserve.manifest import DoneRule, NoiseSpec, RewardRule, TensorSpec, WorldSpec
+from dreamserve.manifest import DoneRule, NoiseSpec, RewardRule, SignalSpec, TensorSpec, WorldSpec
 from dreamserve.observations import Crop, FrameSpec
 from dreamserve.spaces import DiscreteSpace
 from dreamserve_training.data.episodes import DataError, save_episode
+from dreamserve_training.data.signals import Signal
 from dreamserve_training.evaluation.horizon import horizon_errors
-from dreamserve_training.evaluation.measure import card_pictures, measure_world
+from dreamserve_training.evaluation.measure import (
+    card_pictures,
+    measure_memory,
+    measure_world,
+    memory_figures,
+)
 from dreamserve_training.evaluation.pictures import busiest_start
 from dreamserve_training.evaluation.prediction import ends, likelihood, rewards
+from dreamserve_training.evaluation.prediction import signals as signal_figures
 from dreamserve_training.evaluation.reconstruction import (
     Tally,
     compare,
@@ -30,6 +37,7 @@ from dreamserve_training.evaluation.teacher_forcing import (
     load_latents,
     teacher_force,
 )
+from dreamserve_training.evaluation.verdicts import verdicts_on
 
 Z, SIGMA = 2, 0.5
 SPEC = WorldSpec(
@@ -293,6 +301,49 @@ def test_all_measurements_together_are_plain_json(held_out):
     assert json.loads(json.dumps(quality, allow_nan=False)) == quality
     assert quality["done"]["deaths"] == 3
     assert measure_world(Walk(), SPEC, *held_out, frames=60) == quality
+
+
+def test_episodes_of_one_step_are_measured_as_far_as_they_tell(tmp_path):
+    class Told(Walk):
+        def step(self, batch):
+            output = super().step(batch)
+            return replace(output, signals=(output.reward, output.reward))
+
+    for seed in range(3):
+        walk = walk_episode(1, seed, logvar=-2.0)
+        columns = {"mu": walk.mu, "logvar": walk.logvar, "actions": walk.actions}
+        columns |= {"rewards": walk.rewards, "terminated": walk.terminated}
+        save_episode(tmp_path / f"{seed}.npz", {**columns, "x": np.zeros(1, np.float32)})
+    signals = {"up": Signal("x", "rises"), "x": Signal("x")}
+    heads = [SignalSpec(name=name, description=name) for name in signals]
+    spec = SPEC.model_copy(update={"signals": tuple(heads)})
+    quality = measure_memory(Told(), spec, tmp_path, signals=signals)
+    assert json.loads(json.dumps(quality, allow_nan=False)) == quality
+    assert quality["likelihood"] == {
+        "nll": None,
+        "floor": None,
+        "gaussian_baseline": None,
+        "steps": 0,
+        "episodes": 3,
+    }
+    assert quality["signals"]["up"] == {
+        "average_precision": None,
+        "precision_at_recall_0.8": None,
+        "events": 0,
+        "expected": 0.0,
+        "steps": 0,
+    }
+    assert quality["signals"]["x"]["rms_error"] == 1.0
+    assert "NLL of M" not in memory_figures(quality)
+    assert "no held-out episode has a second step" in verdicts_on(quality)[0]
+
+
+def test_a_level_that_nothing_is_known_of_has_no_error():
+    run = replace(walk_with_done([0.0, 1.0]), signals=(np.zeros(2, np.float32),))
+    run = replace(run, episode=replace(run.episode, signals={"x": np.full(2, np.nan)}))
+    spec = SPEC.model_copy(update={"signals": (SignalSpec(name="x", description="x"),)})
+    nothing = {"rms_error": None, "rms_error_of_the_mean": None, "steps": 0}
+    assert signal_figures([run], spec, []) == {"x": nothing}
 
 
 def test_the_cards_pictures_show_frames_and_a_dream(held_out):

@@ -37,7 +37,11 @@ def test_a_good_world_gets_no_verdict():
     [
         ("reconstruction", {"mse_per_pixel": 0.06}, "worse than the average picture"),
         ("likelihood", {"nll": 0.95}, "no better than a Gaussian without a past"),
-        ("likelihood", {"nll": float("nan")}, "no held-out episode has a second step"),
+        (
+            "likelihood",
+            {"nll": None, "gaussian_baseline": None},
+            "no held-out episode has a second step",
+        ),
         ("horizon", {"1": {"most_likely": 0.4, "copy_last": 0.3}}, "worse than no change"),
         ("done", {"alarms": 0}, "never ends; 10 of 10 held-out episodes do"),
         ("done", {"alarms": 80}, "ends too early: 80 alarms"),

@@ -25,9 +25,14 @@ def likelihood(runs: Sequence[TeacherForced]) -> dict[str, Any]:
                         the lowest NLL that any model can be expected to have
     gaussian_baseline   entropy of one Gaussian per dimension, fitted to the same latents: the NLL
                         of a model that ignores the past
+
+    All three are None if no episode has a second step.
     """
     targets_logvar = np.concatenate([run.episode.logvar[1:] for run in runs]).astype(np.float64)
     targets_mu = np.concatenate([run.episode.mu[1:] for run in runs]).astype(np.float64)
+    if not len(targets_mu):
+        nothing = dict.fromkeys(("nll", "floor", "gaussian_baseline"))
+        return {**nothing, "steps": 0, "episodes": len(runs)}
     marginal = targets_mu.var(axis=0) + np.exp(targets_logvar).mean(axis=0)
     return {
         "nll": _rounded(float(np.concatenate([run.nll for run in runs]).mean())),
@@ -94,11 +99,11 @@ def detection(scores: Array, happened: npt.NDArray[Any]) -> dict[str, Any]:
     """
     order = np.argsort(-scores, kind="stable")
     ranked, real = scores[order], happened[order].astype(np.float64)
+    if not real.any():
+        return {"average_precision": None, "precision_at_recall_0.8": None}
     last_of_equals = np.append(ranked[1:] != ranked[:-1], True)
     found = np.cumsum(real)[last_of_equals]
     alarms = np.flatnonzero(last_of_equals) + 1
-    if not len(found) or not found[-1]:
-        return {"average_precision": None, "precision_at_recall_0.8": None}
     precision, recall = found / alarms, found / found[-1]
     average = float((precision * np.diff(recall, prepend=0.0)).sum())
     enough = int(np.argmax(recall >= 0.8))
@@ -114,7 +119,8 @@ def signals(
     """Return how well the signals are predicted, by name: `detection` of `events`, else errors.
 
     `rms_error` of a level is beside that of always predicting its mean. Unknown steps do not count,
-    and signals whose real values were not loaded are left out.
+    and signals whose real values were not loaded are left out. A level of which no step is known
+    has None as its errors.
     """
     figures: dict[str, Any] = {}
     for index, signal in enumerate(spec.signals):
@@ -127,9 +133,10 @@ def signals(
             counts = {"events": int(real.sum()), "expected": _rounded(float(said.sum()))}
             figures[signal.name] = {**detection(said, real), **counts, "steps": len(real)}
             continue
+        known = len(real) > 0
         figures[signal.name] = {
-            "rms_error": rounded(_rms(said - real), 4),
-            "rms_error_of_the_mean": rounded(float(real.std()), 4),
+            "rms_error": rounded(_rms(said - real), 4) if known else None,
+            "rms_error_of_the_mean": rounded(float(real.std()), 4) if known else None,
             "steps": len(real),
         }
     return figures

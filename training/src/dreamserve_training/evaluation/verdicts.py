@@ -1,7 +1,7 @@
 """Verdicts on a world: what is worse than a baseline that knows nothing, in a sentence each."""
 
 from collections.abc import Mapping
-from math import hypot, isnan
+from math import hypot
 from typing import Any
 
 # Errors below these are none, even where a baseline has less because nothing ever changes.
@@ -40,10 +40,10 @@ def _reconstruction(figures: Mapping[str, Any]) -> str:
 
 def _likelihood(figures: Mapping[str, Any]) -> str:
     nll, baseline = figures.get("nll", 0.0), figures.get("gaussian_baseline", float("inf"))
+    if nll is None or baseline is None:
+        return "nothing says how well M predicts: no held-out episode has a second step"
     if nll < baseline:
         return ""
-    if isnan(nll):
-        return "nothing says how well M predicts: no held-out episode has a second step"
     return f"M predicts no better than a Gaussian without a past: NLL {nll:.4g} ≥ {baseline:.4g}"
 
 
