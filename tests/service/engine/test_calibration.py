@@ -33,21 +33,15 @@ def test_a_slice_has_the_size_that_fits_its_time(
     monkeypatch: pytest.MonkeyPatch, us_a_row: float, fits: int
 ) -> None:
     costing(monkeypatch, {"fake": us_a_row})
-    found = calibration.calibrate([fake_world()], SIZES, slice_ms=1.5)
+    found = calibration.calibrate(fake_world(), SIZES, slice_ms=1.5)
     assert (found.slice_rows, found.inline_rows) == (fits, fits)
-    assert found.latencies["fake"].took_s[256] == pytest.approx(256 * us_a_row * 1e-6)
-
-
-def test_the_slowest_world_determines_the_slice(monkeypatch: pytest.MonkeyPatch) -> None:
-    costing(monkeypatch, {"fake": 5, "slow": 100})
-    worlds = [fake_world(), fake_world("slow")]
-    assert calibration.calibrate(worlds, SIZES, slice_ms=1.5).slice_rows == 12
+    assert found.latency.took_s[256] == pytest.approx(256 * us_a_row * 1e-6)
 
 
 def test_work_on_a_device_never_blocks_the_event_loop() -> None:
     spec = fake_world().spec
     world = World(spec, OnDevice(spec))
-    found = calibration.calibrate([fake_world(), world], SIZES, slice_ms=1e6)
+    found = calibration.calibrate(world, SIZES, slice_ms=1e6)
     assert (found.slice_rows, found.inline_rows) == (256, 0)
 
 
@@ -68,5 +62,5 @@ def test_every_batch_size_and_graph_is_warmed_up() -> None:
             return super().decode(latent)
 
     spec = fake_world().spec
-    calibration.calibrate([World(spec, Noting(spec))], (1, 2, 3), slice_ms=1)
+    calibration.calibrate(World(spec, Noting(spec)), (1, 2, 3), slice_ms=1)
     assert {("step", 1), ("step", 2), ("step", 3), ("encode", 1), ("decode", 1)} == set(calls)

@@ -1,15 +1,25 @@
 """Worlds come and go while the engine runs; sessions stay on the world they began with."""
 
+import gc
+import weakref
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
+from dreamserve.engine import served
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
+from dreamserve.engine.imagination.latency import LatencyModel
+from dreamserve.engine.scheduling.calibration import Calibration
+from dreamserve.engine.world import World
 from dreamserve.validation import validated
 from dreamserve_protocol.batches import ResetBatchRequest, StepBatchRequest
 from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import InvalidRequestError, WorldNotFoundError
 from dreamserve_protocol.markers import Request
+from dreamserve_protocol.plan import PlanRequest
 from dreamserve_protocol.reset import ResetRequest
 from dreamserve_protocol.sessions import DeleteRequest, SessionRequest
 from dreamserve_protocol.step import StepRequest
@@ -38,6 +48,20 @@ def send(engine: Engine, request: Request):
     while not future.done():
         engine.turn()
     return future.result()
+
+
+def version(number: str, name: str = "first", **fields: Any) -> World:
+    """Return a world that tells a version, as one of a bundle does."""
+    world = fake_world(name, **fields)
+    world.manifest = SimpleNamespace(version=number)  # type: ignore[assignment]  # all that is read
+    return world
+
+
+def steps(engine: Engine, *session_ids: str) -> list[int]:
+    """Step these sessions in one batch; return their steps."""
+    batch = send(engine, StepBatchRequest(list(session_ids), np.ones(len(session_ids), np.int64)))
+    assert not batch.errors
+    return batch.steps.tolist()
 
 
 def test_a_new_world_takes_new_sessions(engine):
@@ -109,3 +133,90 @@ def test_the_only_world_and_an_unknown_one_cannot_be_removed(engine):
         engine.served.remove("first")
     with pytest.raises(WorldNotFoundError):
         engine.served.remove("third")
+
+
+def test_loading_the_version_that_is_served_changes_nothing():
+    engine = Engine([version("1")])
+    (before,) = engine.worlds.values()
+    send(engine, ResetRequest(session_id="old"))
+    assert engine.served.add(version("1")) is before
+    send(engine, ResetRequest(session_id="new"))
+    assert steps(engine, "old", "new") == [1, 1]
+    assert list(engine.table.numbered) == [0]
+
+
+@pytest.mark.parametrize("how", ["replaced", "removed"])
+def test_a_version_that_comes_back_continues_with_the_sessions_it_has(how):
+    engine = Engine([version("1"), version("1", "other")])
+    send(engine, ResetRequest("first", session_id="old"))
+    if how == "replaced":
+        engine.served.add(version("2"))
+        send(engine, ResetRequest("first", session_id="between"))
+    else:
+        engine.served.remove("first")
+    engine.served.add(version("1"))
+    send(engine, ResetRequest("first", session_id="new"))
+    assert steps(engine, "old", "new") == [1, 1]
+    send(engine, DeleteRequest("old"))
+    send(engine, DeleteRequest("new"))
+    assert send(engine, ResetRequest("first", session_id="later")).step == 0
+
+
+def test_a_session_that_begins_late_joins_those_of_its_version_loaded_meanwhile():
+    engine = Engine([version("1")])
+    start = Start(frames=np.zeros((3, 8, 8, 3), np.uint8), actions=np.array([0, 1]))
+    future = engine.submit(validated(ResetRequest, ResetRequest(session_id="late", start=start)))
+    engine.turn()
+    assert not future.done()
+    engine.served.add(version("2"))
+    engine.served.add(version("1"))  # another object: the first one was freed
+    while not future.done():
+        engine.turn()
+    send(engine, ResetRequest(session_id="new"))
+    assert steps(engine, "late", "new") == [1, 1]
+
+
+def test_long_work_is_cut_for_the_slowest_world_that_is_here(monkeypatch):
+    def measured(world: World, *_: Any) -> Calibration:
+        rows = 4 if world.name == "slow" else 100
+        return Calibration(rows, rows, LatencyModel({1: 1.0 / rows}))
+
+    monkeypatch.setattr(served, "calibrate", measured)
+    engine = Engine([fake_world("first")])
+    engine.warm()
+    send(engine, ResetRequest(session_id="a"))
+    sizes = [(engine._contexts[""].slice_rows, engine.served.inline_rows)]
+    engine.served.add(fake_world("slow"))
+    sizes.append((engine._contexts[""].slice_rows, engine.served.inline_rows))
+    engine.served.remove("slow")
+    engine.served.add(fake_world("third"))
+    sizes.append((engine._contexts[""].slice_rows, engine.served.inline_rows))
+    assert sizes == [(100, 100), (4, 4), (100, 100)]
+
+
+def test_a_version_keeps_its_own_latencies_beside_its_successor(monkeypatch):
+    took_s = iter([1.0, 2.0])
+    monkeypatch.setattr(
+        served, "calibrate", lambda *_: Calibration(1, 1, LatencyModel({1: next(took_s)}))
+    )
+    engine = Engine([fake_world("first")])
+    engine.warm()
+    send(engine, ResetRequest(session_id="a"))
+    engine.served.add(fake_world("first"))
+    latencies = engine._contexts[""].latencies
+    assert [latencies[slab.world].took_s[1] for slab in engine.table.numbered.values()] == [1, 2]
+
+
+def test_nothing_holds_a_world_that_was_freed(clock):
+    engine = Engine([fake_world("first")], clock=clock)
+    engine.warm()
+    (before,) = map(weakref.ref, engine.worlds.values())
+    send(engine, ResetRequest(session_id="a"))
+    engine.served.add(fake_world("first"))
+    for request in (StepRequest("a", 1), PlanRequest("a", horizon=2, candidates=4)):
+        send(engine, request)
+    send(engine, DeleteRequest("a"))
+    clock.now_s += 2.0
+    send(engine, WorldsRequest())
+    gc.collect()
+    assert before() is None

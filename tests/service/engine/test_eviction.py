@@ -15,7 +15,7 @@ from dreamserve.store.memory import MemoryStore
 from dreamserve_protocol.batches import ResetBatchRequest, StepBatchRequest
 from dreamserve_protocol.errors import OverloadedError
 from dreamserve_protocol.reset import ResetRequest
-from dreamserve_protocol.sessions import SessionRequest
+from dreamserve_protocol.sessions import DeleteRequest, SessionRequest
 from dreamserve_protocol.step import StepRequest
 
 from .durable import RETENTION, FailingStore, Replica, outcome, requests_about
@@ -150,3 +150,23 @@ def test_sessions_of_a_retired_world_are_not_evicted(replica: Replica, clock: Cl
     with pytest.raises(OverloadedError):
         replica.send(ResetRequest(session_id="c", seed=1))
     assert replica.send(StepRequest("a", 1)).step == 1
+
+
+def test_a_retired_world_stays_until_the_sessions_that_made_room_have_expired(clock: Clock) -> None:
+    ttl_s = 1000.0
+    store = MemoryStore(RETENTION, clock)
+    replica = Replica(store, fake_world("old"), capacity=1, clock=clock, session_ttl_s=ttl_s)
+    table = replica.engine.table
+    replica.send(ResetRequest("old", session_id="a", seed=1))
+    clock.now_s += IDLE_S + 1
+    replica.send(ResetRequest("old", session_id="b", seed=1))
+    assert set(table.places) == {"b"}
+    replica.engine.served.add(fake_world("new"))
+    replica.engine.served.remove("old")
+    replica.send(DeleteRequest("b"))
+    clock.now_s += 2.0
+    assert replica.send(StepRequest("a", 1, step=1)).step == 1
+    replica.send(DeleteRequest("a"))
+    clock.now_s = ttl_s + 2.0
+    table.refresh_now()
+    assert [slab.world.name for slab in table.numbered.values()] == ["new"]

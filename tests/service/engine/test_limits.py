@@ -139,6 +139,6 @@ def test_a_last_result_with_everything_takes_no_more_than_its_bound(ask: Ask) ->
     ask(engine, ResetRequest(session_id="a", seed=1))
     observed = np.zeros((8, 8, 3), np.uint8)
     ask(engine, StepRequest("a", 1, observation=observed, include=["frame", "mixture", "state"]))
-    ((last, *_),) = next(iter(engine.table.slabs.values())).last_answers.values()
+    ((last, *_),) = next(iter(engine.table.numbered.values())).last_answers.values()
     arrays = [last.latent, last.frame, *last.mixture.values(), *last.state.values()]
     assert sum(array.nbytes for array in arrays) <= answer_bytes(fake_spec())

@@ -385,7 +385,7 @@ def test_long_plans_are_forgotten_where_all_of_them_would_take_too_much_memory()
     for name in "ab":
         dream.reset(session_id=name, seed=4)
         dream.plan(session_id=name, horizon=100, candidates=2, iterations=1)
-    slab = next(iter(dream.engine.table.slabs.values()))
+    slab = next(iter(dream.engine.table.numbered.values()))
     assert len(slab.last_plans) == 1
     assert slab.plans.used == 100 * 8 + 512
     dream.delete("a")
@@ -397,7 +397,7 @@ def test_long_plans_are_forgotten_where_all_of_them_would_take_too_much_memory()
 def test_a_last_plan_is_kept_as_its_actions_however_long_they_are_held() -> None:
     dream = dream_on(fake_world())
     dream.plan(session_id="a", horizon=2, candidates=2, iterations=1, action_repeat=5000)
-    (last,) = next(iter(dream.engine.table.slabs.values())).last_plans.values()
+    (last,) = next(iter(dream.engine.table.numbered.values())).last_plans.values()
     assert last.actions.shape == (2,)
     rest = last.remaining(4999, np.array([0, 1, 5001, 20_000]))
     assert rest is not None
@@ -438,7 +438,7 @@ def test_a_surviving_plan_is_continued_if_the_budget_ends_before_its_end() -> No
 
 def test_with_little_time_the_last_plan_is_tried_in_the_first_batch() -> None:
     dream, counting, _ = planned_before(step_s=10e-3)
-    dream.engine._contexts[""].latencies["fake"].took_s = {1: 5e-3, 256: 6e-3}
+    dream.engine._contexts[""].latencies[dream.world].took_s = {1: 5e-3, 256: 6e-3}
     dream.plan(session_id="a", budget_ms=50)
     assert set(counting.rows) == {FEWEST}
 

@@ -114,3 +114,41 @@ def test_a_server_starts_although_its_sessions_cannot_be_read_yet(start, monkeyp
         again = start()
     assert "are not listed until they are used: sqlite: database is locked" in caplog.text
     assert ask(again, SessionRequest("a")).step == 0
+
+
+def worlds_of(replica: Replica) -> list[str]:
+    return [world.name for world in replica.engine.served.here]
+
+
+def test_a_world_that_is_loaded_late_stays_for_the_sessions_of_the_last_run(start, now_s):
+    ask(start("late"), ResetRequest(session_id="a", seed=1))
+    now_s[0] += 10.0
+    again = start("first")
+    again.engine.served.add(fake_world("late"))
+    again.engine.served.remove("late")
+    assert ask(again, StepRequest("a", 1)).step == 1
+    ask(again, DeleteRequest("a"))
+    now_s[0] += TTL_S - 9.0
+    again.engine.table.refresh_now()
+    assert worlds_of(again) == ["first"]
+
+
+def test_after_more_sessions_than_fit_retired_worlds_stay_as_long_as_one_can(start, now_s):
+    first = start("late")
+    for session_id in "abc":
+        ask(first, ResetRequest(session_id=session_id, seed=1))
+    again = start("first", capacity=2)
+    again.engine.served.add(fake_world("late"))
+    again.engine.served.remove("late")
+    assert ask(again, StepRequest("a", 1)).step == 1
+    now_s[0] += TTL_S + 1.0
+    again.engine.table.refresh_now()
+    assert worlds_of(again) == ["first"]
+
+
+def test_a_world_of_which_the_last_run_has_no_session_is_freed_at_once(start):
+    ask(start("first"), ResetRequest(session_id="a", seed=1))
+    again = start("first")
+    again.engine.served.add(fake_world("late"))
+    again.engine.served.remove("late")
+    assert worlds_of(again) == ["first"]

@@ -149,7 +149,7 @@ def test_an_engine_whose_turn_fails_says_that_it_is_dead(monkeypatch: pytest.Mon
 def test_forks_that_find_no_room_for_their_windows_change_nothing() -> None:
     world = fake_world()
     engine = Engine([world], capacity=8)
-    (step,) = {slab.kept_step_bytes for slab in engine.table.slabs.values()}
+    (step,) = {slab.kept_step_bytes for slab in engine.table.numbered.values()}
     engine = Engine([world], capacity=8, max_kept_bytes=14 * step)
     together(
         engine,

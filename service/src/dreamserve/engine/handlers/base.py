@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from dreamserve.engine.sessions.table import SessionTable
 from dreamserve.engine.world import World
 from dreamserve_protocol.errors import WorldNotFoundError
 
+# Weak, so that a world that was retired is freed. A model has no reference to its world.
+Latencies = WeakKeyDictionary[World, LatencyModel]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Context:
@@ -33,7 +37,7 @@ class Context:
     clock: Callable[[], float]
     slice_rows: int  # rows of one slice of long work
     batch_rows: int  # rows of one step batch
-    latencies: dict[str, LatencyModel]  # by world
+    latencies: Latencies
 
     def world(self, name: str | None) -> World:
         """Return the world `name`, or the first one if it is None. Raises WorldNotFoundError."""
@@ -65,7 +69,7 @@ class Contexts(dict[str, Context]):
         batch_rows: int,
     ) -> None:
         self.table = table
-        latencies = {name: LatencyModel() for name in worlds}
+        latencies = Latencies({world: LatencyModel() for world in worlds.values()})
         self[""] = Context(
             worlds, Sessions(table), limits, clock, slice_rows, batch_rows, latencies
         )

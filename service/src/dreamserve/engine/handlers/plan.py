@@ -49,7 +49,7 @@ def plan(context: Context, request: PlanRequest) -> Work[PlanResult]:
     is_warm = request.warm_start and request.policy is None
     warm = session.remaining_plan(begins) if is_warm else None
     dream = session.key
-    latency, began_s = context.latencies[start.world.name], context.clock()
+    latency, began_s = context.latencies[start.world], context.clock()
     with nullcontext() if request.budget_ms is None else latency.counted():
         yield size  # concurrent plans are counted by now
         found = yield from planned(

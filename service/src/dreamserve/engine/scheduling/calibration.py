@@ -1,12 +1,12 @@
-"""Measures the worlds' speed on this machine once, before the first request, and derives
+"""Measures a world's speed on this machine once, before its first request, and derives
 
 sizes         the batch sizes that batches are padded to; each one is run once to warm it up
 slice_rows    the rows of one slice of long work, which bounds how long a step waits
-latencies     the duration of a world call by batch size, for plans with a time budget
+latency       the duration of a world call by batch size, for plans with a time budget
 inline_rows   the largest batch that runs in the caller's thread, because a switch would cost more
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dreamserve.backends.base import DeviceBackend
@@ -20,11 +20,11 @@ _ROUNDS = 3
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The measured parameters of an engine."""
+    """The measured parameters of a world."""
 
     slice_rows: int
     inline_rows: int  # 0: never
-    latencies: dict[str, LatencyModel]  # by world
+    latency: LatencyModel
 
 
 def batch_sizes(largest: int) -> tuple[int, ...]:
@@ -38,7 +38,7 @@ def batch_sizes(largest: int) -> tuple[int, ...]:
 
 
 def calibrate(
-    worlds: Iterable[World],
+    world: World,
     sizes: tuple[int, ...],
     slice_ms: float,
     check_going: Callable[[], None] = lambda: None,
@@ -47,20 +47,15 @@ def calibrate(
 
     `check_going` is called between runs; what it raises ends them.
     """
-    slice_rows: list[int] = []
-    latencies = {}
-    inline = True
-    for world in worlds:
-        took_s = {}
-        for size in sizes:
-            check_going()
-            took_s[size] = step_s(world.spec, world.backend, size, _ROUNDS)
-        world.warm()
-        latencies[world.name] = LatencyModel(took_s)
-        slice_rows.append(_largest_within(took_s, 1e-3 * slice_ms))
-        # Waiting for a device in the caller's thread would block its event loop.
-        inline = inline and not isinstance(world.backend, DeviceBackend)
-    return Calibration(min(slice_rows), min(slice_rows) if inline else 0, latencies)
+    took_s = {}
+    for size in sizes:
+        check_going()
+        took_s[size] = step_s(world.spec, world.backend, size, _ROUNDS)
+    world.warm()
+    rows = _largest_within(took_s, 1e-3 * slice_ms)
+    # Waiting for a device in the caller's thread would block its event loop.
+    blocks = isinstance(world.backend, DeviceBackend)
+    return Calibration(rows, 0 if blocks else rows, LatencyModel(took_s))
 
 
 def _largest_within(took_s: Mapping[int, float], bound_s: float) -> int:

@@ -110,6 +110,11 @@ def unpacked(slabs: Iterable[Slab], session_id: str, record: bytes) -> tuple[Sla
         ) from error
 
 
+def title_of(session_id: str, record: bytes) -> str:
+    """Return the title of the world of a stored session. Raises SessionLostError if damaged."""
+    return _parts(session_id, record)[0]
+
+
 def _parts(session_id: str, record: bytes) -> tuple[str, bytes, bytes]:
     """Return the world's title, the row and the tail. Raises SessionLostError if it is damaged."""
     try:

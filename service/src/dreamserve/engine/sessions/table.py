@@ -20,6 +20,7 @@ from dreamserve.engine.sessions.ledger import Lease, Ledger
 from dreamserve.engine.sessions.records import SessionRecord
 from dreamserve.engine.sessions.reservations import Reservations
 from dreamserve.engine.sessions.slab import Slab, WorldMeasures
+from dreamserve.engine.sessions.world_slabs import WorldSlabs
 from dreamserve.engine.world import World
 from dreamserve_protocol.errors import OverloadedError
 
@@ -51,11 +52,11 @@ class SessionTable:
         self._max_kept_bytes = max_kept_bytes
         self.now_s = self._swept_at_s = clock()
         self._sizes, self._plans = sizes, KeptBytes(max_plan_bytes)
-        self.numbered: dict[int, Slab] = {}  # by rising number, those of retired worlds included
-        self.slabs: dict[World, Slab] = {}
-        self.measures: dict[str, WorldMeasures] = {}  # by the worlds' names
+        self.worlds = WorldSlabs(self._make_slab)
+        self.numbered, self.measures = self.worlds.numbered, self.worlds.measures
+        self.slab_of = self.worlds.of
         for world in worlds.values():
-            self.add(world)
+            self.worlds.add(world)
         # Keys to places. An integer each, so that idle sessions take little memory.
         self.places: dict[SessionKey, int] = {}
         self.reserved = Reservations()  # for sessions that are being taken over
@@ -64,43 +65,18 @@ class SessionTable:
         self.quotas: Mapping[str, Quota] = {}  # by owner
         self.draining = False  # whether the server is shutting down
         self._expired: OrderedDict[SessionKey, None] = OrderedDict()
-        self._retired: set[World] = set()
 
     def __len__(self) -> int:
         return len(self.places)
 
-    def add(self, world: World) -> None:
-        """Make room for the sessions of another world."""
-        number = max(self.numbered, default=-1) + 1
-        measures = self.measures.setdefault(world.name, WorldMeasures())
+    def _make_slab(self, number: int, world: World, measures: WorldMeasures) -> Slab:
         stored = self.ledger is not None
-        slab = Slab(number, world, self.capacity, self._sizes, self._plans, stored, measures)
-        self.numbered[number] = self.slabs[world] = slab
+        return Slab(number, world, self.capacity, self._sizes, self._plans, stored, measures)
 
     @property
     def refuses_new(self) -> bool:
         """Whether new sessions are refused, as they would end with the server."""
         return self.draining and not (self.ledger is not None and self.ledger.is_shared)
-
-    def retire(self, world: World) -> None:
-        """Free the memory of a world that takes no new sessions once it has none."""
-        self._retired.add(world)
-        self._free_retired()
-
-    def slab_of(self, world: World) -> Slab:
-        """Return the slab of a world's sessions.
-
-        A request that named a retired world in time may begin sessions of it when it had none.
-        """
-        if world not in self.slabs:
-            self.add(world)
-            self._retired.add(world)
-        return self.slabs[world]
-
-    def _free_retired(self) -> None:
-        for world in [one for one in self._retired if not self.slabs[one].count]:
-            self._retired.discard(world)
-            del self.numbered[self.slabs.pop(world).number]
 
     def quota(self, owner: str) -> Quota:
         """Return the quota of this owner."""
@@ -287,21 +263,24 @@ class SessionTable:
         idle = [
             (float(slab.used_at_s[slot]), slab.holder(slot))
             for slab in self.numbered.values()
-            if slab.world not in self._retired  # whose sessions no other server can continue
+            if slab.world not in self.worlds.retired  # which is freed with its last one
             for slot in slab.idle_since(moment_s).tolist()
         ]
         for key in self.ledger.evictable(idle, moment_s, excess):
+            slab, slot = self.at(self.places[key])
+            expires_s = float(slab.used_at_s[slot]) + self.ttl_s
+            self.worlds.left_in_store(slab.world.title, expires_s)
             self._free(key).measures.evicted += 1
             self.ledger.forget(key)
 
     def expire_idle(self) -> None:
         """End the sessions that were idle for too long."""
         self._swept_at_s = self.now_s
-        self._free_retired()
         for slab in self.numbered.values():
             idle_for_longer = np.nextafter(self.now_s - self.ttl_s, -np.inf)
             for slot in slab.idle_since(idle_for_longer).tolist():
                 self.expire(slab.holder(slot))
+        self.worlds.free_retired(self.now_s)
 
     def expire(self, key: SessionKey) -> None:
         """End a session, and remember its key as expired; a stored one is only forgotten here."""
