@@ -293,6 +293,46 @@ def test_a_network_of_the_wrong_size_is_refused():
         DreamAgent(3, "neural", network=torch.nn.Linear(Z, 2)).act(np.zeros(Z))
 
 
+def network(features, scores):
+    return torch.nn.Sequential(torch.nn.Linear(features, 5), torch.nn.Linear(5, scores))
+
+
+def layered(*inputs):
+    return policy_of([Layer(np.ones((3, 9)), np.ones(3))] * 2, inputs)
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (DreamAgent(5, "neural", observation_dim=Z), r"gives 5 scores; .* takes 3, for Discrete"),
+        (DreamAgent(2, "neural", network=network(Z, 2)), "gives 2 scores; the world takes 3"),
+        (DreamAgent(3, "neural", network=network(7, 3)), r"of latent \(4\): RuntimeError: mat1"),
+        (
+            layered("latent", "h"),
+            r"of latent \(4\), h \(8\): ValueError",
+        ),
+        (
+            layered("latent", "c", "d"),
+            r"sees \['d'\]; the world has \['latent', 'h', 'c'\]",
+        ),
+    ],
+)
+def test_a_policy_that_does_not_fit_the_world_is_never_played(env, policy, message):
+    with pytest.raises(InvalidRequestError, match=message):
+        DreamRollout.evaluate(env, policy, 2, max_steps=4)
+
+
+def test_a_policy_that_changes_its_width_is_stopped(env):
+    class Growing:
+        inputs = ("latent",)
+
+        def scores(self, features):
+            return np.ones((len(features), max(3, len(features))), np.float32)
+
+    with pytest.raises(InvalidRequestError, match="gives 7 scores; the world takes 3"):
+        DreamRollout.evaluate(env, Growing(), 7, max_steps=4)
+
+
 # Rollouts
 
 

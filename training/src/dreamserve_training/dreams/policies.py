@@ -12,8 +12,11 @@ from dreamserve.bundle import load_bundle
 from dreamserve.engine.world import World
 from dreamserve.local import LocalClient
 from dreamserve.manifest import WorldSpec
+from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_training.dreams.returns import worker_world
 from dreamserve_training.models.controller import Float32, LinearPolicy, Policy, features_of
+
+_TRIED = 2  # dreams that a policy is tried on
 
 
 class _Played:
@@ -25,13 +28,50 @@ class _Played:
 
     def policy(self, latent: Array, state: State) -> Array:
         tensors = {"latent": latent, **self._spec.named_state(state)}
-        return self._policy.scores(features_of(tensors, self._policy.inputs))
+        scores = self._policy.scores(features_of(tensors, self._policy.inputs))
+        _check_width(self._spec, scores, len(latent))  # others mean actions that do not exist
+        return scores
 
 
 def world_with(world: World, policy: Policy) -> World:
-    """Return the world with `policy` in place of the one that it may have."""
+    """Return the world with `policy` in place of the one that it may have.
+
+    The policy is tried. Raises InvalidRequestError for one that sees other tensors than the
+    world's, that fails on them, or that gives other scores than (B, width of the action space).
+    """
     spec = world.spec.model_copy(update={"has_policy": True})
-    return World(spec, _Played(spec, world.backend, policy), world.bank, ages=world.ages)
+    played = _Played(spec, world.backend, policy)
+    _try(spec, played, policy.inputs)
+    return World(spec, played, world.bank, ages=world.ages)
+
+
+def _try(spec: WorldSpec, played: _Played, inputs: Sequence[str]) -> None:
+    sizes = spec.tensor_sizes()
+    if unknown := sorted(set(inputs) - sizes.keys()):
+        raise InvalidRequestError(f"the policy sees {unknown}; the world has {list(sizes)}")
+    latent = np.zeros((_TRIED, spec.latent_size), np.float32)
+    state = tuple(np.zeros((_TRIED, *part.shape), np.float32) for part in spec.recurrent_state)
+    try:
+        played.policy(latent, state)
+    except InvalidRequestError:
+        raise
+    except Exception as error:  # whatever a user's network raises
+        seen = ", ".join(f"{name} ({sizes[name]})" for name in inputs)
+        told = f"{type(error).__name__}: {error}"
+        raise InvalidRequestError(f"the policy fails on features of {seen}: {told}") from error
+
+
+def _check_width(spec: WorldSpec, scores: Array, rows: int) -> None:
+    space = spec.action_space
+    if np.ndim(scores) != 2 or len(scores) != rows:
+        raise InvalidRequestError(
+            f"the policy gives scores {np.shape(scores)} for {rows} dreams; it must give"
+            f" {(rows, space.width)}"
+        )
+    if scores.shape[1] != space.width:
+        raise InvalidRequestError(
+            f"the policy gives {scores.shape[1]} scores; the world takes {space.width}, for {space}"
+        )
 
 
 @dataclass(frozen=True)
