@@ -1,4 +1,4 @@
-"""The disk of a Redis' append-only file fills up, and has room again."""
+"""The disk of a store fills up, and has room again: the append-only file of Redis, or SQLite's."""
 
 import os
 import subprocess
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dreamserve.store.base import Change, Retention, StoreError
+from dreamserve.store.base import Change, Retention, StoreError, StoreFullError
 from dreamserve.store.redis import RedisStore
+from dreamserve.store.sqlite import SqliteStore
 
 KEPT = Retention(ttl_s=60.0, remembered_s=60.0)
 RECORD = b"x" * 10_000
@@ -39,6 +40,9 @@ def test_commits_fail_while_the_disk_is_full_and_then_go_on(running_redis, small
         store = RedisStore(server.url, KEPT, 5.0)
         confirmed, reason = fill(store, key)
         assert "MISCONF Errors writing to the AOF file" in reason
+        with pytest.raises(StoreFullError):
+            store.commit([Change(key, 1, confirmed + 1, RECORD)])
+        assert store.read([key])[0].record == RECORD
         assert 10 < confirmed < 200
         (rest,) = small_disk.glob("appendonlydir/*.incr.aof")
         subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
@@ -65,3 +69,17 @@ def test_a_redis_that_waits_for_its_disk_ends_when_it_is_full(running_redis, sma
         (found,) = store.take([key], 2)
         assert (found.version, found.record) == (confirmed + 1, RECORD)
         store.close()
+
+
+def test_a_file_that_cannot_grow_is_full_and_can_still_be_read(tmp_path, key):
+    store = SqliteStore(str(tmp_path / "sessions.db"), KEPT, 5.0, sync=False)
+    store._connection.execute("PRAGMA max_page_count = 60")
+    changes = [Change(f"{key}{number}", 1, 1, RECORD) for number in range(100)]
+    assert store.commit(changes[:1]) == [True]
+    with pytest.raises(StoreFullError, match="full"):
+        store.commit(changes[1:])
+    (found,) = store.read([f"{key}0"])
+    assert found.record == RECORD
+    store._connection.execute("PRAGMA max_page_count = 1000")
+    assert store.commit([Change(f"{key}new", 1, 1, RECORD)]) == [True]
+    store.close()

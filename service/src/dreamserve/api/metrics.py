@@ -189,8 +189,8 @@ METRICS: tuple[Row, ...] = (
         "Attempts of the session store's operations that failed.", (),
         _of_store(lambda gate: [((), gate.committer.measures.errors)])),
     Row("dreamserve_store_commits_total", "counter",
-        "Changes of sessions sent to the store: confirmed; refused, as another server had taken"
-        " the session over; or failed, as the store did not confirm them in time.",
+        "Changes of sessions for the store: confirmed; refused, as another server had taken the"
+        " session over; or failed, as the store did not confirm them, or those ahead, in time.",
         ("result",), _of_store(_commits)),
     Row("dreamserve_open_sockets", "gauge", "Open WebSockets.", ("transport",),
         lambda service: [((name,), count) for name, count in service.open_sockets.items()]),

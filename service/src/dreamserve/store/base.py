@@ -26,7 +26,10 @@ class StoreError(Exception):
 
 
 class StoreFullError(StoreError):
-    """The store responds, but has no room for a record: what needs none may be confirmed."""
+    """The store responds, but has no room for a record, which waiting seldom changes.
+
+    What needs no room may be confirmed.
+    """
 
 
 class Change(NamedTuple):

@@ -213,7 +213,8 @@ class RedisStore:
         try:
             return script(keys=[PREFIX + key for key in keys], args=arguments)
         except redis.RedisError as error:
-            if "maxmemory" in str(error):  # some releases begin this message otherwise
+            # Some releases begin these messages otherwise. MISCONF: its disk is full, or fails.
+            if "maxmemory" in str(error) or "MISCONF" in str(error):
                 raise StoreFullError(f"redis: {error}") from error
             if isinstance(error, redis.ResponseError):
                 # After a failover the old primary, now a replica, refuses commits for ever, but

@@ -15,7 +15,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from dreamserve.errors import SettingsError
-from dreamserve.store.base import ENDED, FIRST_VERSION, Change, Retention, Stored, StoreError, Taken
+from dreamserve.store.base import (
+    ENDED,
+    FIRST_VERSION,
+    Change,
+    Retention,
+    Stored,
+    StoreError,
+    StoreFullError,
+    Taken,
+)
 
 PURGE_S = 60.0  # interval of the removal of old records
 _SCHEMA = """
@@ -130,7 +139,9 @@ class SqliteStore:
                     connection.execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
-            raise StoreError(f"sqlite: {error}") from error
+            code = getattr(error, "sqlite_errorcode", None) or 0  # its low byte is the primary one
+            is_full = code & 0xFF == sqlite3.SQLITE_FULL
+            raise (StoreFullError if is_full else StoreError)(f"sqlite: {error}") from error
 
 
 def _statement(change: Change, now_s: float) -> tuple[str, tuple[object, ...]]:

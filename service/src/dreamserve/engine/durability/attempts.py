@@ -38,25 +38,42 @@ class StoreMeasures:
 
 
 class Attempts:
-    """Tries operations for `timeout_s` each, and only once after one that has failed."""
+    """Tries operations for `timeout_s` each, and only once after one that has failed.
+
+    A store may answer and yet refuse all changes, as one does whose disk is full, or a replica. So
+    reading well makes only the next reading be tried for long, and the store stays down until it
+    has changed something.
+    """
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self.measures = StoreMeasures()
         self.until_s: float | None = None  # of all operations, by time.monotonic; None: no end
-        self.is_down = False  # whether the last operation failed
+        self._cannot_read = False  # whether the last operation that only reads failed
+        self._cannot_change = False  # whether one that changes has failed since the last change
         self.is_full = False  # whether the last record found no room
         self.count = 0  # of the last operation
+
+    @property
+    def is_down(self) -> bool:
+        """Whether an operation failed, and none of its kind has succeeded since."""
+        return self._cannot_read or self._cannot_change
 
     @property
     def are_over(self) -> bool:
         """Whether the time of all operations has passed."""
         return self.until_s is not None and time.monotonic() >= self.until_s
 
-    def result(self, operation: Callable[[], T], took_s: Histogram) -> T | Failure:
-        """Return the operation's result, or why the store did not confirm it."""
+    def result(
+        self, operation: Callable[[], T], took_s: Histogram, *, only_reads: bool = False
+    ) -> T | Failure:
+        """Return the operation's result, or why the store did not confirm it.
+
+        The caller tells by `changed` whether it has changed something.
+        """
         pause_s, began_s, self.count = FIRST_PAUSE_S, time.monotonic(), 0
-        give_up_at_s = began_s + (0.0 if self.is_down else self._timeout_s)
+        fails = self._cannot_read if only_reads else self.is_down
+        give_up_at_s = began_s + (0.0 if fails else self._timeout_s)
         while True:
             self.count += 1
             try:
@@ -64,30 +81,36 @@ class Attempts:
             except Exception as error:  # a fault of the store's code must not end this thread
                 self.measures.errors += 1
                 if isinstance(error, StoreFullError):
-                    self._responds()
+                    self.changed()  # it would
                     return self._without_room(error)
                 if not isinstance(error, StoreError):
                     log.exception("an operation of the session store failed")
                 until_s = give_up_at_s if self.until_s is None else self.until_s
                 left_s = until_s - time.monotonic()
                 if left_s <= 0:
-                    return self._failed(error)
+                    return self._failed(error, only_reads)
                 time.sleep(min(pause_s, left_s))
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             else:
-                self._responds()
+                self._responds(can_change=not self._cannot_change)
                 took_s.add(time.monotonic() - began_s)
                 return result
 
-    def _responds(self) -> None:
-        if self.is_down:
-            log.warning("the session store responds again")
-        self.is_down = False
+    def changed(self) -> None:
+        """Note that the store has changed something."""
+        self._responds(can_change=True)
 
-    def _failed(self, error: Exception) -> Failure:
+    def _responds(self, *, can_change: bool) -> None:
+        was_down = self.is_down
+        self._cannot_read, self._cannot_change = False, not can_change
+        if was_down and not self.is_down:
+            log.warning("the session store responds again")
+
+    def _failed(self, error: Exception, only_reads: bool) -> Failure:
         if not self.is_down:
             log.error("the session store does not respond: %s", error)
-        self.is_down = True
+        self._cannot_read = True
+        self._cannot_change |= not only_reads
         return Failure(str(error))
 
     def _without_room(self, error: StoreFullError) -> NoRoom:

@@ -21,6 +21,8 @@ from functools import partial
 from dreamserve.engine.durability.attempts import Attempts, Failure, NoRoom
 from dreamserve.engine.durability.sending import (
     change_of,
+    has_changed,
+    has_taken,
     is_kept,
     merged_with,
     records_first,
@@ -68,7 +70,7 @@ class Committer:
 
     @property
     def is_up(self) -> bool:
-        """Whether the store has confirmed its last operation, and has room."""
+        """Whether the store has confirmed its last operation of each kind, and has room."""
         return not (self._attempts.is_down or self._attempts.is_full)
 
     def stop(self, deadline_s: float) -> None:
@@ -159,9 +161,15 @@ class Committer:
         epoch: int = 0,
     ) -> Failure | None:
         """Read sessions or take them over, unless the store has just failed; return its failure."""
-        found = self._attempts.result(operation, took_s) if failure is None else failure
+        found: Results
+        if failure is not None:
+            found = failure
+        else:
+            found = self._attempts.result(operation, took_s, only_reads=not epoch)
+        if has_taken(found):
+            self._attempts.changed()
         self._found(keys, found, epoch)
-        return found if isinstance(found, Failure) else None
+        return found if isinstance(found, Failure) and not isinstance(found, NoRoom) else None
 
     def _fail_queued(self, failure: Failure) -> None:
         """Fail what has queued behind an operation that failed: a hanging store takes long.
@@ -175,6 +183,7 @@ class Committer:
             if self._strict:
                 self._commits.clear()
         for commit in commits:
+            self.measures.failed += len(commit.uses)
             for use in commit.uses:
                 use.lease.lost = True
             commit.confirmed(failure)
@@ -195,6 +204,7 @@ class Committer:
         else:
             for use in failed:
                 use.lease.lost = use.lease.in_doubt = True
+            self.measures.failed += len(waiting)
             for use in waiting:
                 use.lease.lost = True
         for commit in commits:
@@ -218,6 +228,7 @@ class Committer:
         for use in uses:
             if use.origin is not None and use.origin.lost:
                 use.lease.lost = True
+                self.measures.refused += 1
             else:
                 owned.append(use)
         records, others = records_first(owned)
@@ -242,6 +253,8 @@ class Committer:
         if isinstance(applied, Failure):
             self.measures.failed += len(changes)
             return applied
+        if has_changed(changes, applied):
+            self._attempts.changed()
         self.measures.confirmed += sum(applied)
         self.measures.refused += len(changes) - sum(applied)
         for use, is_stored in zip(uses, applied, strict=True):

@@ -1,7 +1,12 @@
-"""How the uses of sessions are sent to a store: in what order, as which changes, and if again."""
+"""How the uses of sessions are sent to a store: in what order, as which changes, and if again.
+
+And whether an operation has changed anything there: a store may answer, and refuse all changes.
+"""
+
+from collections.abc import Sequence
 
 from dreamserve.engine.sessions.ledger import StoredUse
-from dreamserve.store.base import FIRST_VERSION, Change
+from dreamserve.store.base import FIRST_VERSION, Change, Stored, Taken
 
 
 def is_kept(use: StoredUse) -> bool:
@@ -50,3 +55,16 @@ def change_of(use: StoredUse) -> Change:
     if use.record is not None:
         lease.version = lease.version + 1 if lease.is_stored else FIRST_VERSION
     return Change(lease.stored_key, lease.epoch, lease.version, use.record, use.renew)
+
+
+def has_changed(changes: Sequence[Change], applied: Sequence[bool]) -> bool:
+    """Return whether a commit has changed a session: it has if it was more than a check."""
+    pairs = zip(changes, applied, strict=True)
+    return any(done and (one.record is not None or one.renew) for one, done in pairs)
+
+
+def has_taken(found: Sequence[Stored | Taken | None] | str) -> bool:
+    """Return whether a takeover has changed a session; what was read, or failed, has not."""
+    return not isinstance(found, str) and any(
+        isinstance(one, Taken) and one.left_with is None for one in found
+    )
