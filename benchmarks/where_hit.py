@@ -35,7 +35,7 @@ from foreseen import NEAR_STEPS, UNFORESEEN
 from tables import print_circumstances, print_table
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "takecover"
-FIRST_SEED = 4_000_000  # recipes, `evaluate` and other benchmarks have other seeds
+FIRST_SEED = 4_000_000  # those that `dreamserve-train evaluate` plays; recipes learn from others
 BANDS = 8  # of the room, with as many steps each
 Facts = npt.NDArray[np.float64]  # (T, 4): the place, whether a hit, whether unseen, the probability
 

@@ -27,6 +27,7 @@ LAYERS = (
     "judging",
     "stage_inputs",
     "passes",
+    "seeds",
     "defaults",
     "probe",
     "known_data",

@@ -69,10 +69,10 @@ def test_no_two_passes_nor_judges_share_a_seed():
     ]
     assert len(set(seeds)) == len(seeds) == 100 + 10 + 50 + 5 + 20 + 4
     assert max(seeds) < passes[0].evaluate.seed
-    with pytest.raises(RecipeError, match="seed 150 is that of an episode of the data"):
+    with pytest.raises(RecipeError, match=r"110 to 159, and those that judge .* 150 to 249"):
         resolve_passes(replace(RECIPE, evaluate={"seed": 150}), PROBED)
     judged = Iteration(episodes=5, evaluate={"seed": 7})
-    with pytest.raises(RecipeError, match="seed 7 is that of an episode of the data"):
+    with pytest.raises(RecipeError, match=r"0 to 99, and those that judge have the seeds 7 to "):
         resolve_passes(replace(RECIPE, iterations=(judged,)), PROBED)
 
 

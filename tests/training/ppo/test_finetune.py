@@ -258,7 +258,7 @@ def test_a_recipe_lets_the_last_c_learn_on_as_it_has_learned_in_dreams(tmp_path)
     ]
     assert "finetune" not in titles
     judged = replace(recipe, finetune={"first_seed": 2_000_010})
-    with pytest.raises(RecipeError, match="2000010 to 2000489, of which some judge"):
+    with pytest.raises(RecipeError, match=r"2000010 to 2000489, and those that judge"):
         resolve_passes(judged, Probed(ENV, 20.0))
     evolved = replace(recipe, controller={}, iterations=())
     assert resolve_passes(evolved, Probed(ENV, 20.0))[-1].finetune.reward == {"world": 1.0}

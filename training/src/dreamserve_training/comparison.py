@@ -9,7 +9,6 @@ from pathlib import Path
 from dreamserve.backends.choose import cores
 from dreamserve.bundle import MANIFEST_FILE, load_bundle
 from dreamserve_training.data.digests import file_hash
-from dreamserve_training.defaults import resolve
 from dreamserve_training.dreams.policies import bundled_policy
 from dreamserve_training.envs import EnvSpec
 from dreamserve_training.evaluation.differences import controller_differences, paired
@@ -21,20 +20,20 @@ from dreamserve_training.evaluation.real import (
     controller_agents,
 )
 from dreamserve_training.models.controller import Policy, load_policy
+from dreamserve_training.passes import resolve_passes
 from dreamserve_training.probe import probe
 from dreamserve_training.progress import log_progress
 from dreamserve_training.recipe_files import RECIPES, load_recipe
 from dreamserve_training.runs.options import PLACE, Count, Options, Whole
+from dreamserve_training.seeds import FRESH_EPISODES, FRESH_SEED, check_fresh
 from dreamserve_training.workspace import Workspace, read_json
-
-FRESH_SEED = 4_000_000  # recipes collect and evaluate with smaller ones
 
 
 @dataclass(frozen=True)
 class ComparisonConfig(Options):
     """How controllers are played again."""
 
-    episodes: Count = 400
+    episodes: Count = FRESH_EPISODES
     seed: Whole = FRESH_SEED  # of the first episode
     workers: Count = field(default_factory=cores, metadata=PLACE)  # processes that play
     alone: bool = False  # without blind twins, random actions and the recipe's baselines
@@ -55,14 +54,16 @@ def compare(
 
     `folder` and `against` are bundles, or runs of a recipe, whose last controller is taken.
     `recipe` is the one of the environment; None: the one of RECIPES that the bundle names. Raises
-    ValueError for a folder that holds no controller, for a bundle of another environment, and for
-    one of another recipe without `recipe`.
+    ValueError for a folder that holds no controller, for a bundle of another environment, for one
+    of another recipe without `recipe`, and for seeds of episodes that the recipe learns from.
     """
     first = contestant(folder)
     name = recipe or _recipe_of(first.bundle)
     written = load_recipe(name)
-    resolved = resolve(written, probe(written))
-    env = resolved.env
+    passes = resolve_passes(written, probe(written))
+    seeds = range(config.seed, config.seed + config.episodes)
+    check_fresh(seeds, passes)
+    resolved, env = passes[0], passes[0].env
     agents = controller_agents(first.bundle, first.policy, 1.0)[: 1 if config.alone else None]
     contestants = {CONTROLLER: first}
     if against is not None:
@@ -73,7 +74,6 @@ def compare(
         _check_same_world(each.bundle, env)
     if not config.alone:
         agents += blind_agents(env, resolved.collect, resolved.baselines)
-    seeds = range(config.seed, config.seed + config.episodes)
     progress = log_progress("evaluate")
     return report(compare_agents(env, agents, seeds, config.workers, progress), list(contestants))
 

@@ -80,8 +80,8 @@ def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
 def finetune_options(recipe: Recipe, resolved: ResolvedRecipe) -> FinetuneConfig | None:
     """Return how C learns on in the real environment, by default as it has learned in dreams.
 
-    None if it does not. RecipeError without an environment, for seeds of those that judge, and for
-    another form than that of the C, or of the critic, that goes on.
+    None if it does not. RecipeError without an environment, and for another form than that of the
+    C, or of the critic, that goes on.
     """
     if recipe.finetune is None:
         return None
@@ -97,12 +97,6 @@ def finetune_options(recipe: Recipe, resolved: ResolvedRecipe) -> FinetuneConfig
     for name in form:
         if (value := getattr(inherited, name)) != getattr(config, name):
             raise RecipeError(f"finetune: {name} stays {value!r}, as C has learned in dreams")
-    judges = range(resolved.evaluate.seed, resolved.evaluate.seed + resolved.evaluate.episodes)
-    if config.seeds[0] <= judges[-1] and judges[0] <= config.seeds[-1]:
-        raise RecipeError(
-            f"finetune: its episodes have the seeds {config.seeds[0]} to {config.seeds[-1]}, of"
-            f" which some judge ({judges[0]} to {judges[-1]}); choose another first_seed"
-        )
     return config
 
 

@@ -39,7 +39,7 @@ def evaluate(recipe: ResolvedRecipe, workspace: Workspace) -> None:
     policy = load_policy(policy_path(recipe, workspace))
     real = {} if recipe.env.env is None else real_results(recipe, workspace, policy)
     summaries = {name: results.summary(limit) for name, results in real.items()}
-    seeds = _seeds(recipe)
+    seeds = recipe.evaluate.seeds
     report = {
         "seeds": [seeds[0], seeds[-1]],
         "real": summaries,
@@ -54,7 +54,7 @@ def evaluate(recipe: ResolvedRecipe, workspace: Workspace) -> None:
 
 def real_results(recipe: ResolvedRecipe, workspace: Workspace, policy: Policy) -> Results:
     """Return the results in the real environment of the controller, plans and blind agents."""
-    first, config, seeds = recipe.passes()[0], recipe.evaluate, _seeds(recipe)
+    first, config, seeds = recipe.passes()[0], recipe.evaluate, recipe.evaluate.seeds
     sighted = controller_agents(workspace.draft, policy, recipe.controller.temperature)
     if recipe.finetune is not None:
         before = load_policy(workspace.controller / "controller.npz")
@@ -106,16 +106,13 @@ def _dreamed(
     recipe: ResolvedRecipe, workspace: Workspace, policy: Policy
 ) -> dict[str, dict[str, Any]]:
     limit, world = recipe.env.max_episode_steps, load_world(workspace.draft)
+    seeds = recipe.evaluate.dream_seeds
     dreamed = {}
     for value in recipe.evaluate.dream_temperatures:
-        returns, lengths = policy_returns(world, policy, _seeds(recipe), value, limit)
+        returns, lengths = policy_returns(world, policy, seeds, value, limit)
         results = EpisodeResults(returns.tolist(), lengths.tolist())
         dreamed[str(value)] = results.summary(limit)
     return dreamed
-
-
-def _seeds(recipe: ResolvedRecipe) -> range:
-    return range(recipe.evaluate.seed, recipe.evaluate.seed + recipe.evaluate.episodes)
 
 
 def pass_figures(workspace: Workspace) -> dict[str, dict[str, Any]]:

@@ -16,25 +16,21 @@ from dreamserve_training.probe import Probed
 from dreamserve_training.recipe import Iteration, Recipe, ResolvedRecipe
 from dreamserve_training.recipe_checks import check_world
 from dreamserve_training.recipe_files import RecipeError
+from dreamserve_training.seeds import check_seeds
 
 
 def resolve_passes(recipe: Recipe, probed: Probed) -> tuple[ResolvedRecipe, ...]:
     """Return every option of every stage of each pass: the first one, then the iterations.
 
     RecipeError for an option that is unknown or that the world cannot serve, for an iteration that
-    nobody can play, and for episodes that would be collected with the seeds of those that judge.
+    nobody can play, and for episodes of two purposes with the same seeds.
     """
     passes = [resolve(recipe, probed)]
     for iteration in recipe.iterations:
         passes.append(_next(recipe, passes[-1], iteration))
-    last, judged = passes[-1].holdout.seeds[-1], min(each.evaluate.seed for each in passes)
-    if judged <= last and recipe.env is not None:
-        raise RecipeError(
-            f"evaluate: seed {judged} is that of an episode of the data, which has the seeds"
-            f" {passes[0].collect.seed} to {last}; those that judge must be larger"
-        )
     passes = [replace(each, last=each is passes[-1]) for each in passes]
     passes[-1] = replace(passes[-1], finetune=finetune_options(recipe, passes[-1]))
+    check_seeds(passes)
     for each in passes:
         check_world(each)
     return tuple(passes)

@@ -18,6 +18,7 @@ from dreamserve_training.data.collect import CollectConfig
 from dreamserve_training.data.disk import Data
 from dreamserve_training.data.policies import Policy
 from dreamserve_training.data.signals import Signals
+from dreamserve_training.dreams.returns import JUDGING_DREAMS
 from dreamserve_training.envs import Env, EnvSpec, Record
 from dreamserve_training.export.bank import BankConfig
 from dreamserve_training.runs.options import PLACE, AtLeastZero, Count, Number, Options, Whole
@@ -117,11 +118,21 @@ class EvaluateConfig(Options):
     """Options of the evaluation in the real environment and in dreams."""
 
     episodes: Count = 100
-    seed: Whole = 2_000_000  # of the first episode; data is collected with smaller seeds
+    seed: Whole = 2_000_000  # of the first episode; nothing learns from these
     dream_temperatures: tuple[AtLeastZero, ...] = (0.5, 1.0, 1.15, 1.3)
     plan_episodes: Whole = 5  # played by /plan, which takes longer; 0: none
     plan: Overrides = field(default_factory=dict)  # fields of /plan; without these, `LIGHT_PLAN`
     workers: Count = field(default_factory=cores, metadata=PLACE)
+
+    @property
+    def seeds(self) -> range:
+        """The episodes' seeds."""
+        return range(self.seed, self.seed + self.episodes)
+
+    @property
+    def dream_seeds(self) -> range:
+        """The seeds of as many dreams."""
+        return range(JUDGING_DREAMS + self.seeds[0], JUDGING_DREAMS + self.seeds[-1] + 1)
 
 
 @dataclass(frozen=True)

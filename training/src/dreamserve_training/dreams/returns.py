@@ -17,6 +17,7 @@ from dreamserve_training.models import controller
 from dreamserve_training.models.controller import CONTROLLER_INPUTS, features_of
 
 Float32 = npt.NDArray[np.float32]
+JUDGING_DREAMS = 2**52  # dreams that judge C have seeds from here on, and none of its evolution
 
 
 @lru_cache(maxsize=1)

@@ -20,7 +20,7 @@ from pydantic import Field
 from dreamserve.backends.choose import cores
 from dreamserve.bundle import load_bundle
 from dreamserve_training.data.digests import folder_digest
-from dreamserve_training.dreams.returns import dream_returns, worker_world
+from dreamserve_training.dreams.returns import JUDGING_DREAMS, dream_returns, worker_world
 from dreamserve_training.files import atomic_write
 from dreamserve_training.models.controller import (
     CONTROLLER_INPUTS,
@@ -156,6 +156,12 @@ def _not_finite(fitness: Float64, generation: int) -> str:
     )
 
 
+def dream_seeds(config: ControllerConfig, generation: int) -> list[int]:
+    """Return the seeds of a generation's dreams, which are others than those that judge C."""
+    first = (config.seed * 1_000_003 + generation) * config.episodes
+    return [(first + dream) % JUDGING_DREAMS for dream in range(config.episodes)]
+
+
 def _fitness(
     pool: Executor,
     bundle: Path,
@@ -164,8 +170,7 @@ def _fitness(
     config: ControllerConfig,
 ) -> Float64:
     """Return each candidate's mean return over this generation's dreams, (population,)."""
-    first_seed = (config.seed * 1_000_003 + generation) * config.episodes
-    seeds = range(first_seed, first_seed + config.episodes)
+    seeds = dream_seeds(config, generation)
     # more chunks than workers, because candidates with longer dreams take longer
     count = min(2 * config.workers, len(candidates))
     chunks = np.array_split(np.arange(len(candidates)), count)
@@ -174,7 +179,7 @@ def _fitness(
             _mean_returns,
             bundle,
             [config.form.policy(np.asarray(candidates[i])) for i in chunk],
-            list(seeds),
+            seeds,
             config.temperature,
             config.max_steps,
         )
