@@ -123,22 +123,27 @@ def run_stages(
         return
     with stoppable(), locked(root, "recipe"):
         remove_partials(root)
-        done = [False] * len(tasks)
-        for index, task in enumerate(selected, 1):
-            place = tasks.index(task)
-            for earlier in range(place):  # a task that was done is not asked again
-                done[earlier] = done[earlier] or tasks[earlier].is_done()
-            if missing := [tasks[earlier].title for earlier in range(place) if not done[earlier]]:
-                raise ValueError(
-                    f"{task.title}: run {', '.join(missing)} first, with these settings and data"
-                )
-            done[place] = names is None and task.is_done()
-            if done[place]:
-                logger.info("%s: already done, skipped", task.title)
-                continue
-            logger.info("%s: started, %d of %d", task.title, index, len(selected))
-            run_task(task)
-            done[place] = True
+        run_in_order(tasks, selected, skip_done=names is None)
+
+
+def run_in_order(tasks: Sequence[Task], selected: Sequence[Task], skip_done: bool) -> None:
+    """Run the `selected` of all `tasks`. ValueError if one before them is not done."""
+    done = [False] * len(tasks)
+    for index, task in enumerate(selected, 1):
+        place = tasks.index(task)
+        for earlier in range(place):  # a task that was done is not asked again
+            done[earlier] = done[earlier] or tasks[earlier].is_done()
+        if missing := [tasks[earlier].title for earlier in range(place) if not done[earlier]]:
+            raise ValueError(
+                f"{task.title}: run {', '.join(missing)} first, with these settings and data"
+            )
+        done[place] = skip_done and task.is_done()
+        if done[place]:
+            logger.info("%s: already done, skipped", task.title)
+            continue
+        logger.info("%s: started, %d of %d", task.title, index, len(selected))
+        run_task(task)
+        done[place] = True
 
 
 def _check_devices(tasks: Sequence[Task], skip_done: bool) -> None:

@@ -48,18 +48,9 @@ def horizon_errors(
     if not points:
         return {}
     real = np.stack([run.episode.mu[at : at + longest + 1] for run, at in points])
-    actions = as_actions(np.stack([run.episode.actions[at : at + longest] for run, at in points]))
-    state = tuple(
-        np.stack([run.states[at][part] for run, at in points])
-        for part in range(len(spec.recurrent_state))
-    )
-    rng = np.random.default_rng(seed)
-    samples = [
-        open_loop(backend, spec, real[:, 0], state, actions, 1.0, rng) for _ in range(dreams)
-    ]
-    most_likely = open_loop(backend, spec, real[:, 0], state, actions, 0.0, rng)
-    mean = np.mean(samples, axis=0)
     average = np.concatenate([run.episode.mu for run in runs]).mean(axis=0)
+    *samples, most_likely = _dreams(backend, spec, points, longest, [1.0] * dreams + [0.0], seed)
+    mean = np.mean(samples, axis=0)
     errors: dict[str, Any] = {}
     for k in [k for k in HORIZONS if k <= longest]:
         actual = real[:, k]
@@ -72,6 +63,25 @@ def horizon_errors(
             "average_latent": _rms(average - actual),
         }
     return errors
+
+
+def _dreams(
+    backend: Backend,
+    spec: WorldSpec,
+    points: Sequence[tuple[TeacherForced, int]],
+    steps: int,
+    temperatures: Sequence[float],
+    seed: int,
+) -> list[Array]:
+    """Return the latents (N, `steps`, Z) of dreams from `points`, at each of `temperatures`."""
+    first = np.stack([run.episode.mu[at] for run, at in points])
+    actions = as_actions(np.stack([run.episode.actions[at : at + steps] for run, at in points]))
+    state = tuple(
+        np.stack([run.states[at][part] for run, at in points])
+        for part in range(len(spec.recurrent_state))
+    )
+    rng = np.random.default_rng(seed)
+    return [open_loop(backend, spec, first, state, actions, t, rng) for t in temperatures]
 
 
 def _choose_starts(
