@@ -179,7 +179,7 @@ def _listening(*worlds: Any, tls_trust: Any = True, **changed: Any) -> Iterator[
     chosen = Settings.load(**changed)
     engine = engine_of(list(worlds) or [fake_world(), fake_world("box", discrete=False)], chosen)
     app, started = create_app(engine, chosen), threading.Event()
-    listening = bind("127.0.0.1", 0)
+    listening = bind(chosen.host, 0)
     server = Server(app, app.service, started.set)
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()

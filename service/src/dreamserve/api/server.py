@@ -27,6 +27,7 @@ from dreamserve.api.tls import tls_context
 from dreamserve.api.websocket import StreamProtocol, is_error
 from dreamserve.api.wire import Protocol
 from dreamserve.errors import SettingsError
+from dreamserve.listed import in_both_families
 from dreamserve_protocol.errors import DreamserveError
 
 CLOSING_S = 5.0  # for requests in progress to be finished, and for their clients to read
@@ -100,7 +101,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=bool(settings.trusted_proxies),
-                forwarded_allow_ips=settings.trusted_proxies,
+                forwarded_allow_ips=in_both_families(settings.trusted_proxies),
                 ssl_context_factory=None if tls is None else lambda *_: tls,
                 headers=[] if tls is None else [("strict-transport-security", HSTS)],
             )

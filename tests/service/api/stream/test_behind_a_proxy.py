@@ -137,12 +137,17 @@ def test_a_prefix_that_is_none_is_refused(prefix) -> None:
         ("127.0.0.0/8", ["1.1.1.1", "1.1.1.1"], [200, 429]),
         ("10.0.0.1", ["1.1.1.1", "2.2.2.2"], [200, 429]),
         ("127.0.0.1", ["3.3.3.3, 1.1.1.1", "4.4.4.4, 1.1.1.1"], [200, 429]),  # the last is true
+        ("::ffff:127.0.0.1", ["1.1.1.1", "2.2.2.2"], [200, 200]),
+        ("127.0.0.1, 10.0.0.0/8", ["1.1.1.1, ::ffff:10.1.1.1", "1.1.1.1, 10.1.1.1"], [200, 429]),
+        ("*", ["1.1.1.1", "2.2.2.2"], [200, 200]),
     ],
 )
+@pytest.mark.parametrize("host", ["127.0.0.1", "::"])  # which sees ::ffff:127.0.0.1
 async def test_a_clients_address_is_believed_of_trusted_proxies_only(
-    listening, trusted, forwarded, statuses
+    listening, host, trusted, forwarded, statuses
 ) -> None:
-    with listening(trusted_proxies=trusted, requests_per_s=0.001, request_burst=1) as served:
+    options = {"trusted_proxies": trusted, "requests_per_s": 0.001, "request_burst": 1}
+    with listening(host=host, **options) as served:
         async with httpx.AsyncClient(base_url=served.url) as http:
             headers = [{"x-forwarded-for": address} for address in forwarded]
             assert [(await http.get("/worlds", headers=one)).status_code for one in headers] == (
