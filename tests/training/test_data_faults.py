@@ -214,6 +214,14 @@ def test_black_frames_inside_an_episode_are_kept_and_counted(tmp_path):
     assert (report.terminal_frames, report.black_frames) == (1, 1)
 
 
+def test_a_report_says_that_frames_are_nearly_black(tmp_path):
+    episode = raw()
+    assert "nearly black" not in str(validate_dataset(write(tmp_path / "raw", episode)))
+    episode["frames"] = episode["frames"] // 128  # of a mask, 0 and 1
+    report = str(validate_dataset(write(tmp_path / "mask", episode)))
+    assert "frames are at most 1 of 255: nearly black" in report
+
+
 def test_the_observation_after_the_last_action_is_said_to_be_one_too_many(tmp_path):
     episode = raw()
     episode["frames"] = np.concatenate([episode["frames"], episode["frames"][:1]])

@@ -196,6 +196,12 @@ def test_the_space_of_actions_is_inferred_and_said_or_given_and_checked(tmp_path
         import_dataset(source, tmp_path / "bad", action_space=parse_space("Box(-1:1)"))
 
 
+def test_an_import_of_frames_that_are_nearly_black_says_so(tmp_path, caplog):
+    mask = np.random.default_rng(0).integers(0, 2, (T, 8, 8, 3), dtype=np.uint8)
+    imported(tmp_path, arrays(observations=mask))
+    assert "frames are at most 1 of 255: nearly black" in caplog.text
+
+
 def test_numbers_of_a_box_that_are_stored_as_integers_become_floats(tmp_path):
     space = parse_space("Box(-2:2)")
     pushes = np.arange(T)[:, None] % 3 - 1

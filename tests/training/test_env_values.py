@@ -3,6 +3,7 @@
 import signal
 import sys
 from dataclasses import replace
+from functools import partial
 
 import gymnasium
 import numpy as np
@@ -104,6 +105,27 @@ def test_pictures_that_would_be_stored_white_or_black_are_refused(picture, says)
 def test_observations_that_are_no_such_numbers_are_refused(numbers, shape, says):
     with pytest.raises(UnsupportedEnvironmentError, match=f"Env: .*{says}"):
         as_vector(numbers, shape, "Env")
+
+
+class Camera(Motor):
+    """An environment of pictures whose brightest pixel is `bright`."""
+
+    observation_space = spaces.Box(0, 255, (8, 8, 1), np.uint8)
+
+    def __init__(self, bright):
+        super().__init__(seen=np.eye(8, dtype=np.uint8)[..., None] * bright)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros((8, 8, 1), np.uint8), {}
+
+
+@pytest.mark.parametrize(("bright", "says"), [(0, "at most 0"), (1, "at most 1"), (200, "")])
+def test_pictures_that_are_nearly_black_are_told_before_anything_is_collected(bright, says, caplog):
+    probe(Recipe(env=partial(Camera, bright), name="camera"))
+    told = f"partial: in the first episodes frames are {says} of 255: nearly black"
+    assert (told in caplog.text) == bool(says)
+    assert says or not caplog.text
 
 
 def test_rewards_and_ends_are_single_numbers_in_any_form():

@@ -74,6 +74,7 @@ def test_large_pictures_are_averaged_down_unless_the_recipe_says_a_size():
         (spaces.Discrete(3), (0.0,) * 3, (1.0,) * 3),
         (spaces.MultiBinary(2), (0.0,) * 2, (1.0,) * 2),
         (spaces.MultiDiscrete([3, 5]), (0.0,) * 2, (2.0, 4.0)),
+        (spaces.MultiDiscrete([3, 5, 1], start=[1, -7, 2]), (1.0, -7.0, 2.0), (3.0, -3.0, 3.0)),
         (spaces.Box(-1, 1, (2, 2)), (-1.0,) * 4, (1.0,) * 4),
     ],
 )
@@ -110,6 +111,13 @@ def test_one_part_of_a_dict_is_chosen():
         (pictures(8, 8, 5), NONE, "at most 4 channels.*GrayscaleObservation"),
         (pictures(4, 8, 8, 3), NONE, "at most 4 channels.*GrayscaleObservation"),
         (pictures(8, 8, 3), Wishes(crop=(0, 9, 0, 8)), "crop .* is not inside frames of 8 x 8"),
+        (
+            pictures(8, 8, 3, high=1),
+            NONE,
+            r"uint8 up to 1 of 255, which are nearly black; .* picture \* 255, .*Box\(0, 255",
+        ),
+        (pictures(8, 8, 3, high=1, dtype=np.int64), NONE, "int64 up to 1 of 255"),
+        (pictures(8, 8, high=10), NONE, r"uint8 up to 10 of 255.* picture \* 25,"),
         (spaces.Text(5), NONE, "neither pictures nor numbers.*FlattenObservation"),
         (spaces.Box(-1, 1, (40, 40)), NONE, "1600 numbers; a vector has 1 to 1024"),
         (

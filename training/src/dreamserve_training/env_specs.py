@@ -14,7 +14,7 @@ from gymnasium import spaces
 from gymnasium.wrappers import TimeLimit
 
 from dreamserve.observations import Crop, FrameSpec, ObservationSpec, VectorSpec
-from dreamserve_training.data.checks import MAX_CHANNELS, MAX_NUMBERS
+from dreamserve_training.data.checks import DARK, MAX_CHANNELS, MAX_NUMBERS
 from dreamserve_training.env_values import UnsupportedEnvironmentError
 from dreamserve_training.envs import Env
 
@@ -82,6 +82,7 @@ def _is_picture(space: spaces.Box) -> bool:
 
 def _frame_spec(space: spaces.Box, wishes: Wishes, name: str) -> FrameSpec:
     source = _source_shape(space.shape, name)
+    _check_range(space, name)
     height, width, channels = source
     top, bottom, left, right = wishes.crop or (0, height, 0, width)
     if not (0 <= top < bottom <= height and 0 <= left < right <= width):
@@ -96,6 +97,22 @@ def _frame_spec(space: spaces.Box, wishes: Wishes, name: str) -> FrameSpec:
         source_shape=source,
         crop=Crop(top=top, bottom=bottom, left=left, right=right),
         shape=(*size, channels),
+    )
+
+
+def _check_range(space: spaces.Box, name: str) -> None:
+    """Refuse pictures of integers that are no bytes: they would be stored nearly black.
+
+    They are not scaled here, because the server takes a picture's bytes as they are.
+    """
+    most = int(space.high.max())
+    if space.dtype is None or space.dtype.kind not in "iu" or most >= DARK:
+        return
+    scale = 255 // max(1, most)
+    raise UnsupportedEnvironmentError(
+        f"{name}: pictures are {space.dtype} up to {most} of 255, which are nearly black; scale"
+        f" them: gymnasium.wrappers.TransformObservation(env, lambda picture: picture * {scale},"
+        f" gymnasium.spaces.Box(0, 255, {space.shape}, numpy.uint8))"
     )
 
 
@@ -127,11 +144,13 @@ def _vector_spec(space: gymnasium.Space[Any], wishes: Wishes, name: str) -> Vect
     elif isinstance(space, spaces.Box):
         low, high = space.low.ravel().tolist(), space.high.ravel().tolist()
         count = len(low)
-    elif isinstance(space, spaces.MultiBinary | spaces.MultiDiscrete):
+    elif isinstance(space, spaces.MultiBinary):
         count = int(np.prod(space.shape))
-        low = [0.0] * count
-        top = np.ones(count) if isinstance(space, spaces.MultiBinary) else space.nvec.ravel() - 1
-        high = [float(max(1, value)) for value in top]
+        low, high = [0.0] * count, [1.0] * count
+    elif isinstance(space, spaces.MultiDiscrete):
+        count, first = space.nvec.size, space.start.ravel()
+        low = first.astype(float).tolist()
+        high = (first + np.maximum(1, space.nvec.ravel() - 1)).astype(float).tolist()
     else:
         raise UnsupportedEnvironmentError(
             f"{name}: observations of {space} are neither pictures nor numbers; wrap the"

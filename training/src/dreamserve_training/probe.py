@@ -5,6 +5,7 @@ environment.
 """
 
 import contextlib
+import logging
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from pydantic import TypeAdapter
 from dreamserve.observations import ObservationSpec
 from dreamserve.spaces import ActionSpace
 from dreamserve_training.action_specs import action_spec
+from dreamserve_training.data.checks import darkness
 from dreamserve_training.data.collect import CollectConfig, code_digests, record_episode
 from dreamserve_training.data.signals import check_recorded, signal_values
 from dreamserve_training.env_specs import Wishes, limit_as_played, observation_spec, step_limit
@@ -37,6 +39,7 @@ from dreamserve_training.recorded import recorded_spec
 from dreamserve_training.runs.records import describe
 from dreamserve_training.workspace import Workspace, read_json, write_json
 
+logger = logging.getLogger("dreamserve_training")
 PROBE_STEPS = 1000  # of episodes that are played to learn how long they are
 _OBSERVATION: TypeAdapter[ObservationSpec] = TypeAdapter(ObservationSpec)
 _ACTIONS: TypeAdapter[ActionSpace] = TypeAdapter(ActionSpace)
@@ -196,6 +199,10 @@ def _lengths(env: RealEnv, recipe: Recipe) -> tuple[list[int], list[bool]]:
     while sum(len(episode["actions"]) for episode in episodes) < PROBE_STEPS:
         episodes.append(record_episode(env, config, config.seed + len(episodes)))
         truncated.append(env.is_cut)
+    if "frames" in first:
+        brightest = max(int(episode["frames"].max()) for episode in episodes)
+        if fault := darkness(brightest):
+            logger.warning("%s: in the first episodes %s; scale them", env.spec.env_id, fault)
     if "vectors" in first:  # numbers beyond V's scale are refused now, not when all is collected
         VectorScale.fitted(torch.from_numpy(np.concatenate([each["vectors"] for each in episodes])))
     return [len(episode["actions"]) for episode in episodes], truncated

@@ -16,6 +16,7 @@ STEP_FIELDS = ("actions", "rewards", "terminated")
 OBSERVATION_FIELDS = ("frames", "vectors")
 MAX_CHANNELS = 4  # of frames
 MAX_NUMBERS = 1024  # of a vector
+DARK = 32  # of 255: below it, all frames are nearly alike to V, and what they show is lost
 # Names and forms of other projects' data; `sources` reads them.
 IMPORT_HINT = "`dreamserve-train import FOLDER OUT` converts other forms"
 
@@ -95,6 +96,13 @@ def check_frames(frames: npt.NDArray[np.generic], where: object) -> npt.NDArray[
     """Return `frames` as what they are; DataError if they are not (T, H, W, C) uint8."""
     check_frame_form(frames.shape, frames.dtype, where)
     return frames.astype(np.uint8, copy=False)
+
+
+def darkness(brightest: float) -> str:
+    """Return what is wrong with frames whose brightest number, of 255, is this; "" if nothing."""
+    if brightest >= DARK:
+        return ""
+    return f"frames are at most {brightest:g} of 255: nearly black, so V loses what they show"
 
 
 def check_latent_episode(episode: Episode, where: object) -> None:

@@ -12,6 +12,7 @@ from dreamserve_training.data.checks import (
     OBSERVATION_FIELDS,
     all_zero_frames,
     check_latent_episode,
+    darkness,
     load_raw_episode,
 )
 from dreamserve_training.data.description import read_description
@@ -69,6 +70,8 @@ class DatasetReport:
             lines.append(f"  {self.terminal_frames} end with an all-zero frame; encoding drops it")
         if self.black_frames:
             lines.append(f"  {self.black_frames} other frames are all zeros; V is trained on them")
+        if "frames" in self.ranges and (fault := darkness(self.ranges["frames"][1])):
+            lines.append(f"  {fault}; scale them")
         if self.actions:
             counts = ", ".join(f"{action}: {n}" for action, n in sorted(self.actions.items()))
             lines.append(f"  actions  {counts}")

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from dreamserve.spaces import BoxSpace, Space
 from dreamserve_training.data.actions import as_actions, check_actions
-from dreamserve_training.data.checks import check_raw_episode, observation_field
+from dreamserve_training.data.checks import check_raw_episode, darkness, observation_field
 from dreamserve_training.data.description import Description, write_description
 from dreamserve_training.data.episodes import DataError, Episode, save_episode
 from dreamserve_training.data.gym_spaces import MAX_ACTIONS, infer_space, renamed
@@ -96,6 +96,7 @@ class Seen:
     form: tuple[object, ...] = ()
     low: list[npt.NDArray[Any]] = field(default_factory=list)
     high: list[npt.NDArray[Any]] = field(default_factory=list)
+    brightest: int = 0  # number of a frame
 
     def add(self, episode: Episode, space: Space | None, where: object) -> None:
         """Count a valid episode; DataError if it cannot be trained on, or not with the others."""
@@ -115,6 +116,8 @@ class Seen:
         self.episodes, self.steps = self.episodes + 1, self.steps + len(actions)
         self.low.append(actions.min(axis=0))
         self.high.append(actions.max(axis=0))
+        if kind == "frames":
+            self.brightest = max(self.brightest, int(episode["frames"].max()))
 
     def description(
         self, source: str, space: Space | None, names: Sequence[str] | None
@@ -128,6 +131,8 @@ class Seen:
         if names is not None:
             space = renamed(space, names)
         kind, shape = self.form[:2]
+        if kind == "frames" and (fault := darkness(self.brightest)):
+            logger.warning("%s: %s; scale them", source, fault)
         return Description(
             source=source,
             observation_kind=kind,
