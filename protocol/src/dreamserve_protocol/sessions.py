@@ -51,6 +51,9 @@ class SessionResult(Message):
     truncated: IsTruncated = False
     began_at: BeganAt = 0
     max_steps: Annotated[int | None, Doc("Time limit of the dream, if any.")] = None
+    world_version: Annotated[
+        str | None, Doc("Version of the world's bundle; absent for a world without a bundle.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

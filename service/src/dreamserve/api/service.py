@@ -62,7 +62,7 @@ class Service:
         return PngReader(self._frames(), self.settings, self.aside)
 
     def _frames(self) -> list[FrameSpec]:
-        seen = [world.spec.observation for world in list(self.engine.worlds.values())]
+        seen = [world.spec.observation for world in self.engine.served.here]
         return [spec for spec in seen if isinstance(spec, FrameSpec)]
 
     def _worlds_changed(self) -> None:

@@ -20,15 +20,15 @@ from dreamserve.api.async_engine import Disconnected
 from dreamserve.api.bodies import Headers, Held, disconnected, read_body
 from dreamserve.api.elements import is_quick
 from dreamserve.api.inference import tensors
-from dreamserve.api.inference.models import STATE, Model
-from dreamserve.api.inference.sequences import Call, Result, Sequences, call_of
+from dreamserve.api.inference.catalog import Catalog
+from dreamserve.api.inference.models import STATE
+from dreamserve.api.inference.sequences import Asked, Call, Result, Sequences, asked_of
 from dreamserve.api.problems import MEDIA_TYPE, headers_of, problem_of
 from dreamserve.api.responses import BytesResponse, Static, options_response
 from dreamserve.api.service import Service
 from dreamserve.api.timeouts import timeout_s_of
-from dreamserve.engine.world import World
 from dreamserve.validation import validated
-from dreamserve_protocol.errors import A_RESET, UnsupportedMediaTypeError, WorldNotFoundError
+from dreamserve_protocol.errors import A_RESET, UnsupportedMediaTypeError
 from dreamserve_protocol.markers import Message, Request
 from dreamserve_protocol.reset import ResetResult
 from dreamserve_protocol.wire import fields_of
@@ -104,23 +104,12 @@ class Inference:
     """The requests of the protocol, over the worlds of a service."""
 
     def __init__(self, service: Service) -> None:
-        self._service = service
-        self._described: dict[World, Model] = {}
-
-    @property
-    def _models(self) -> dict[str, Model]:
-        """The models of the loaded worlds, by name."""
-        worlds = dict(self._service.engine.worlds)
-        known = self._described
-        self._described = {world: known.get(world) or Model(world) for world in worlds.values()}
-        return {name: self._described[world] for name, world in worlds.items()}
+        self._service, self._catalog = service, Catalog(service.engine.served)
 
     @cached_property
     def _sequences(self) -> Sequences:
         """What runs requests, in the event loop that uses it first."""
-        return Sequences(
-            self._service.async_engine.insist, lambda: len(self._service.engine.worlds) == 1
-        )
+        return Sequences(self._service.async_engine.insist, self._catalog)
 
     def routes(self) -> list[Route]:
         """Return the routes of the protocol."""
@@ -131,9 +120,9 @@ class Inference:
             "/repository/index": self._post(self._read_index, self._index),
         }
         model: dict[str, ASGIApp] = {
-            "": _page(lambda scope: self._model(scope).metadata()),
-            "/config": _page(lambda scope: self._model(scope).config()),
-            "/ready": _page(lambda scope: {"name": self._model(scope).name, **self._ready(scope)}),
+            "": _page(lambda scope: self._catalog.find(*_path_of(scope)).metadata()),
+            "/config": _page(lambda scope: self._catalog.find(*_path_of(scope)).config()),
+            "/ready": _page(self._model_ready),
             "/infer": self._post(self._read_infer, self._infer),
         }
         models = (f"{ROOT}/models/{{world}}", f"{ROOT}/models/{{world}}/versions/{{version}}")
@@ -153,16 +142,9 @@ class Inference:
         self._service.check_ready()
         return {"ready": True}
 
-    def _model(self, scope: Scope) -> Model:
-        """Return the model in the path. Raises WorldNotFoundError."""
-        name, version = scope["path_params"]["world"], scope["path_params"].get("version")
-        model = self._models.get(name)
-        if model is None:
-            loaded = ", ".join(self._models)
-            raise WorldNotFoundError(f"no world {name[:_SHOWN]!r}; loaded: {loaded}")
-        if version not in (None, model.version):
-            raise WorldNotFoundError(f"{name} has version {model.version}, not {version[:_SHOWN]}")
-        return model
+    def _model_ready(self, scope: Scope) -> dict[str, Any]:
+        """Tell whether sequences may begin on a model."""
+        return {"name": self._catalog.find_loaded(*_path_of(scope)).name, **self._ready(scope)}
 
     def _split(self, scope: Scope, body: bytes) -> tuple[dict[str, Any], bytes]:
         headers: Headers = scope["state"]["headers"]
@@ -177,13 +159,14 @@ class Inference:
         """List the models."""
         is_ready = self._service.engine.ready and not self._service.engine.draining
         state = {"state": "READY" if is_ready else "UNAVAILABLE", "reason": ""}
-        models = self._models.values() if is_ready or not request.ready else ()
+        models = self._catalog.loaded().values() if is_ready or not request.ready else ()
         return _json([{"name": one.name, "version": one.version, **state} for one in models])
 
-    def _read_infer(self, scope: Scope, body: bytes) -> Call:
-        return call_of(self._model(scope), *self._split(scope, body))
+    def _read_infer(self, scope: Scope, body: bytes) -> Asked:
+        self._catalog.find(*_path_of(scope))
+        return asked_of(*_path_of(scope), *self._split(scope, body))
 
-    async def _infer(self, call: Call, sender: Sender) -> BytesResponse:
+    async def _infer(self, asked: Asked, sender: Sender) -> BytesResponse:
         """Begin, step and end a dream, as the request says, all within the sender's time."""
         engine, now_s = self._service.async_engine, asyncio.get_running_loop().time
 
@@ -191,7 +174,13 @@ class Inference:
             left_s = sender.until_s - now_s()
             return engine.send(request, sender.disconnected, sender.caller, left_s)
 
+        call = await self._sequences.call(asked, ask)
         return _response_of(call, await self._sequences.run(call, ask, sender.caller))
+
+
+def _path_of(scope: Scope) -> tuple[str, str | None]:
+    """Return the name and the version of the world in a path."""
+    return scope["path_params"]["world"], scope["path_params"].get("version")
 
 
 def _response_of(call: Call, result: Result) -> BytesResponse:

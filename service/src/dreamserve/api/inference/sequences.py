@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
 from dreamserve.api.access.callers import Caller
+from dreamserve.api.inference.catalog import Catalog
 from dreamserve.api.inference.models import STATE, Model
 from dreamserve.api.inference.tensors import Input, Output, chosen, read
 from dreamserve.engine.sessions.keys import SessionKey, key_of
@@ -18,6 +19,7 @@ from dreamserve.validation import validated
 from dreamserve_protocol.common import MaxSteps, Seed, SessionId, Temperature, Whole
 from dreamserve_protocol.errors import (
     InvalidRequestError,
+    ProblemError,
     SessionExpiredError,
     SessionLostError,
     SessionNotFoundError,
@@ -80,8 +82,22 @@ class InferRequest(Message):
     outputs: Annotated[Sequence[Output], Items()] = ()
 
 
+class Asked(NamedTuple):
+    """An inference request that was read, except for its tensors, which the model declares."""
+
+    name: str  # of the world in its path
+    version: str | None  # in its path
+    infer: InferRequest
+    binary: bytes
+
+    @property
+    def session_id(self) -> str:
+        """The session's id: that of the sequence, as text."""
+        return str(self.infer.parameters.sequence_id)
+
+
 class Call(NamedTuple):
-    """An inference request that was read."""
+    """An inference request of a model."""
 
     model: Model
     id: str | None
@@ -101,15 +117,21 @@ class Call(NamedTuple):
         return [*(name for name in ("frame", "vector") if name in self.outputs), *["state"] * state]
 
 
-def call_of(model: Model, fields: dict[str, Any], binary: bytes) -> Call:
-    """Return the request that a body's JSON and binary data stand for. Raises CallerError."""
-    request = validated(InferRequest, {"parameters": {}, **fields})
-    parameters = request.parameters
-    action = read(request.inputs, model.action, binary)
-    if action is None and not (parameters.sequence_start or parameters.sequence_end):
+def asked_of(name: str, version: str | None, fields: dict[str, Any], binary: bytes) -> Asked:
+    """Return the request of a body's JSON and binary data. Raises CallerError."""
+    infer = validated(InferRequest, {"parameters": {}, **fields})
+    parameters = infer.parameters
+    if not (infer.inputs or parameters.sequence_start or parameters.sequence_end):
         raise InvalidRequestError("inputs: an action, unless sequence_start or sequence_end is set")
-    outputs = chosen(request.outputs, model.outputs, parameters.binary_data_output)
-    call = Call(model, request.id, parameters, action, outputs)
+    return Asked(name, version, infer, binary)
+
+
+def call_of(model: Model, asked: Asked) -> Call:
+    """Return a request with the tensors that its model declares. Raises CallerError."""
+    infer, parameters = asked.infer, asked.infer.parameters
+    action = read(infer.inputs, model.action, asked.binary)
+    outputs = chosen(infer.outputs, model.outputs, parameters.binary_data_output)
+    call = Call(model, infer.id, parameters, action, outputs)
     if action is not None and parameters.sequence_start:  # before a dream is begun for it
         model.action_space.check(_step_of(call).action)
     return call
@@ -118,9 +140,30 @@ def call_of(model: Model, fields: dict[str, Any], binary: bytes) -> Call:
 class Sequences:
     """Runs requests on the sessions of an engine."""
 
-    def __init__(self, insist: Insist, one_world: Callable[[], bool]) -> None:
-        self._insist, self._one_world = insist, one_world
+    def __init__(self, insist: Insist, catalog: Catalog) -> None:
+        self._insist, self._catalog = insist, catalog
         self._beginning = set[SessionKey]()  # sessions that a request is about to begin
+
+    async def call(self, asked: Asked, ask: Ask) -> Call:
+        """Return the call of the model that the sequence is of, or begins on.
+
+        A lost sequence is of no world that is here, so any path may end it. Raises as `ask`, and
+        ProblemError.
+        """
+        catalog, name, version = self._catalog, asked.name, asked.version
+        if asked.infer.parameters.sequence_start:
+            return call_of(catalog.find_loaded(name, version), asked)
+        model = catalog.find(name, version)
+        if not catalog.is_single:
+            try:
+                live = await ask(SessionRequest(asked.session_id))
+            except ProblemError as error:
+                call = call_of(model, asked)  # its own errors are told first
+                if isinstance(error, SessionLostError) and call.action is None:
+                    return call
+                raise
+            model = catalog.model_of(live, name, version)
+        return call_of(model, asked)
 
     async def run(self, call: Call, ask: Ask, caller: Caller) -> Result:
         """Return the last state of the dream, None if the request only ends it.
@@ -132,8 +175,6 @@ class Sequences:
         if begins:
             begun, replaced = await self._begin(call, ask, caller)
             result: Result = begun
-        elif not self._one_world():
-            await _check_world(call, ask)
         if call.action is not None:
             try:
                 result = await ask(_step_of(call))
@@ -182,21 +223,6 @@ class Sequences:
             return await ask(reset), replaced
         finally:
             self._beginning.discard(key)
-
-
-async def _check_world(call: Call, ask: Ask) -> None:
-    """Raise InvalidRequestError for a sequence of another world than the path's.
-
-    A lost one is of no world that is loaded, so any path may end it.
-    """
-    try:
-        live = await ask(SessionRequest(call.session_id))
-    except SessionLostError:
-        if call.action is None:
-            return
-        raise
-    if live.world != call.model.name:
-        raise InvalidRequestError(f"sequence {call.session_id} is of the world {live.world}")
 
 
 def _step_of(call: Call) -> StepRequest:

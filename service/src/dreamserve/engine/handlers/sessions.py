@@ -67,6 +67,7 @@ def _described(context: Context, session: Session) -> SessionResult:
     return SessionResult(
         session_id=session.id,
         world=session.world.name,
+        world_version=session.world.version,
         step=session.step,
         seed=session.seed,
         temperature=session.temperature,
