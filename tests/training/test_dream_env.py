@@ -8,7 +8,10 @@ import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
 
+from dreamserve.backends.fake import KINDS
+from dreamserve.engine.fake import fake_world
 from dreamserve.local import LocalClient
+from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import DreamEndedError, InvalidActionError, InvalidRequestError
 from dreamserve_protocol.wire import fields_of
 from dreamserve_training.dreams.worlds import world_from_models
@@ -158,15 +161,48 @@ def test_a_dream_starts_where_the_options_say(env):
     env.reset(seed=0, options={"bank": 0})
 
 
+def test_in_a_world_of_vectors_a_dream_starts_at_real_vectors_or_a_latent():
+    env = DreamEnvironment(world=fake_world(**KINDS["vector"]))
+    dream = LocalClient(env.world)
+    vectors, latent = np.full((2, 4), 0.2, np.float32), np.full(4, 0.5, np.float32)
+    starts = [
+        ({"initial_observation": vectors[0]}, {"vectors": vectors[:1]}),
+        ({"initial_observation": vectors, "actions": [1]}, {"vectors": vectors, "actions": [1]}),
+        ({"latent": latent}, {"latent": latent}),
+    ]
+    for options, start in starts:
+        expected = dream.reset(seed=3, start=Start(**start)).latent
+        np.testing.assert_array_equal(env.reset(seed=3, options=options)[0], expected)
+    plan = DreamPlanner(env).plan("cem", vectors[0], horizon=2, candidates=4, iterations=1)
+    dream.reset(session_id="planned", seed=0, start=Start(vectors=vectors[:1]))
+    asked = {"candidates": 4, "iterations": 1, "discount": 1.0, "seed": 0, "warm_start": False}
+    expected = dream.plan(session_id="planned", planner="cem", horizon=2, **asked)
+    assert (plan.action, plan.value) == (expected.action, expected.value)
+
+
+@pytest.mark.parametrize("kind", ["vector", "without decode"])
+def test_a_world_that_shows_no_frames_renders_none(kind):
+    world = fake_world(**KINDS[kind])
+    with pytest.raises(ValueError, match=r"render_mode .*fake shows no frames"):
+        DreamEnvironment(world=world, render_mode="rgb_array")
+    env = DreamEnvironment(world=world)
+    env.reset(seed=0)
+    assert env.render() is None
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
         ({"start": 1}, ValueError, "unknown reset options"),
         ({"initial_observation": np.zeros(3)}, InvalidRequestError, "must be numbers of shape"),
         ({"initial_observation": np.zeros((9, 9, 3), np.uint8)}, InvalidRequestError, "a frame"),
-        ({"initial_observation": np.zeros(Z), "bank": 0}, ValueError, "not both"),
+        ({"initial_observation": np.zeros(Z), "bank": 0}, ValueError, "one of .*not both"),
+        ({"initial_observation": np.zeros(Z), "latent": np.zeros(Z)}, ValueError, "not both"),
+        ({"latent": np.zeros(Z), "bank": 0}, ValueError, "not both"),
+        ({"latent": np.zeros(Z), "actions": [1]}, ValueError, "actions need"),
+        ({"latent": ["a"] * Z}, InvalidRequestError, "latent"),
         ({"initial_observation": np.zeros(Z), "actions": [1]}, ValueError, "actions need frames"),
-        ({"actions": [1]}, ValueError, "actions need the frames"),
+        ({"actions": [1]}, ValueError, "actions need the observations"),
         ({"bank": 7}, InvalidRequestError, "bank"),
     ],
 )

@@ -12,6 +12,7 @@ from dreamserve.engine.pixels import to_pixels
 from dreamserve.engine.world import World
 from dreamserve.loading import load_world
 from dreamserve.local import LocalClient
+from dreamserve.observations import FrameSpec, ObservationSpec, VectorSpec
 from dreamserve.spaces import (
     ActionSpace,
     DiscreteSpace,
@@ -25,7 +26,7 @@ from dreamserve_training.dreams.worlds import world_from_models
 from dreamserve_training.models.mixture import TemperatureRule
 
 Float32 = npt.NDArray[np.float32]
-OPTIONS = ("initial_observation", "actions", "bank", "temperature")
+OPTIONS = ("initial_observation", "actions", "latent", "bank", "temperature")
 _SESSION = "environment"
 _SEEDS = 2**53
 
@@ -37,13 +38,15 @@ class DreamEnvironment(gymnasium.Env[Float32, Any]):
     `action_space_size`, if given, must be the one that M was trained with: the number of actions,
     of components, or of all choices of a MultiDiscrete space. `constant_reward` is the reward of
     every step if M has no reward head. Episodes are truncated after
-    `max_episode_steps` (default: never). With `render_mode="rgb_array"`, `render` returns images.
+    `max_episode_steps` (default: never). With `render_mode="rgb_array"`, `render` returns images;
+    a world that shows no frames has no render mode.
 
-    `reset` takes a seed, which makes the episode reproducible, and these options: either
-    `initial_observation`: a latent (Z,), a frame (H, W, 3) uint8, or frames (F, H, W, 3) with the
-    `actions` (F - 1, …) taken between them; or `bank`: the index of one of the world's starting
-    points; and the episode's `temperature`. Raises ValueError, CheckpointError and the errors of
-    the engine (`dreamserve_protocol.errors`).
+    `reset` takes a seed, which makes the episode reproducible, and these options: one of
+    `initial_observation`: what the real environment shows, a frame (H, W, 3) uint8 or, in a world
+    of vectors, a vector (n,), or F of them with the `actions` (F - 1, …) taken between them; in a
+    world of frames it may be a latent (Z,), too; `latent`: a latent (Z,) of any world; or `bank`:
+    the index of one of the world's starting points; and the episode's `temperature`. Raises
+    ValueError, CheckpointError and the errors of the engine (`dreamserve_protocol.errors`).
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 35}  # noqa: RUF012  (Gymnasium's form)
@@ -76,6 +79,9 @@ class DreamEnvironment(gymnasium.Env[Float32, Any]):
                 temperature_rule=temperature_rule,
                 device=device,
             )
+        spec = world.spec
+        if render_mode and not (spec.has_decode and isinstance(spec.observation, FrameSpec)):
+            raise ValueError(f"render_mode must be None: {spec.name} shows no frames")
         self.world, self.dream, self.temperature = world, LocalClient(world), temperature
         self.action_space = space_of(world.spec.action_space, action_space_size)
         self.observation_space = gymnasium.spaces.Box(
@@ -104,7 +110,10 @@ class DreamEnvironment(gymnasium.Env[Float32, Any]):
             session_id=_SESSION,
             seed=int(self.np_random.integers(_SEEDS)) if seed is None else seed,
             temperature=options.get("temperature", self.temperature),
-            start=start_of(**{k: v for k, v in options.items() if k != "temperature"}),
+            start=start_of(
+                self.world.spec.observation,
+                **{name: value for name, value in options.items() if name != "temperature"},
+            ),
         )
         self._latent, self._step = session.latent, 0
         return session.latent.copy(), {"seed": session.seed, "temperature": session.temperature}
@@ -184,21 +193,36 @@ def space_of(space: ActionSpace, size: int | None) -> gymnasium.Space[Any]:
 
 
 def start_of(
-    initial_observation: Any = None, actions: Any = None, bank: int | None = None
+    spec: ObservationSpec,
+    initial_observation: Any = None,
+    actions: Any = None,
+    bank: Any = None,
+    latent: Any = None,
 ) -> Start | None:
-    """Return where a dream starts, None if only the seed decides; ValueError for a conflict."""
+    """Return where a dream starts, None if only the seed decides; ValueError for a conflict.
+
+    `spec` is what the world sees: it tells a real vector from a latent.
+    """
+    given = {"initial_observation": initial_observation, "bank": bank, "latent": latent}
+    if len(chosen := [name for name, value in given.items() if value is not None]) > 1:
+        raise ValueError(f"give one of {', '.join(given)}, not both {' and '.join(chosen)}")
     if initial_observation is None:
         if actions is not None:
-            raise ValueError("actions need the frames between them as initial_observation")
-        return None if bank is None else Start(bank=bank)
-    if bank is not None:
-        raise ValueError("give initial_observation or bank, not both")
-    if isinstance(initial_observation, torch.Tensor):
-        initial_observation = initial_observation.detach().cpu().numpy()
-    observed = np.asarray(initial_observation)
+            raise ValueError("actions need the observations between them as initial_observation")
+        return Start(bank=bank, latent=_array(latent)) if chosen else None
+    observed, taken = _array(initial_observation), np.asarray([] if actions is None else actions)
+    if isinstance(spec, VectorSpec):
+        return Start(vectors=observed if observed.ndim > 1 else observed[None], actions=taken)
     if observed.dtype == np.uint8 and observed.ndim >= 3:
-        frames = observed if observed.ndim == 4 else observed[None]
-        return Start(frames=frames, actions=np.asarray([] if actions is None else actions))
+        return Start(frames=observed if observed.ndim == 4 else observed[None], actions=taken)
     if actions is not None:
         raise ValueError("actions need frames (F, H, W, 3) uint8, not a latent")
-    return Start(latent=observed.astype(np.float32))
+    return Start(latent=observed)
+
+
+def _array(given: Any) -> Any:
+    """Return numbers or a tensor as an array, None as it is; floats are float32."""
+    if given is None:
+        return None
+    array = np.asarray(given.detach().cpu() if isinstance(given, torch.Tensor) else given)
+    return array.astype(np.float32) if array.dtype.kind == "f" else array

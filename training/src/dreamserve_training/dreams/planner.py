@@ -15,7 +15,7 @@ _SESSION = "planner"
 class DreamPlanner:
     """Plans in the dream of `env`, whose current state does not change.
 
-    Plans start from `initial_obs`: a latent (Z,) or a frame (H, W, 3) uint8, with M's initial
+    Plans start from `initial_obs`, an `initial_observation` of the environment, with M's initial
     state; by default from the environment's current state. Each method returns the first action of
     the best sequence found and the sequence's value, by default the sum of rewards over `horizon`
     steps. `fields` are those of `dreamserve_protocol.plan.PlanRequest` (`seed`, `discount`,
@@ -88,7 +88,7 @@ class DreamPlanner:
                 session_id=_SESSION,
                 seed=fields.get("seed", 0),
                 temperature=self.env.temperature,
-                start=start_of(initial_obs),
+                start=start_of(self.env.world.spec.observation, initial_obs),
             )
         fields = {"discount": 1.0, "seed": 0, "warm_start": False, **fields}
         return dream.plan(session_id=session, planner=planner, horizon=horizon, **fields)
