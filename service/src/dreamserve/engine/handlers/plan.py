@@ -48,7 +48,7 @@ def plan(context: Context, request: PlanRequest) -> Work[PlanResult]:
     begins = np.cumsum(durations) - durations  # (H,) the steps after which the actions begin
     is_warm = request.warm_start and request.policy is None
     warm = session.remaining_plan(begins) if is_warm else None
-    dream = session.key
+    dream = session.dream
     latency, began_s = context.latencies[start.world], context.clock()
     with nullcontext() if request.budget_ms is None else latency.counted():
         yield size  # concurrent plans are counted by now
@@ -64,7 +64,7 @@ def plan(context: Context, request: PlanRequest) -> Work[PlanResult]:
             context.clock,
         )
     # For the session's next plan, if the session still exists with the same dream.
-    if context.sessions.is_current(session) and session.key == dream:
+    if context.sessions.is_current(session) and session.dream == dream:
         session.keep_plan(start.step, found.actions, request.action_repeat)
     return found
 

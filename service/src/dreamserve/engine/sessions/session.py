@@ -55,9 +55,9 @@ class Session:
         return int(self.slab.seed[self.slot])
 
     @property
-    def key(self) -> int:
-        """The key of its noise, which identifies the dream among those of the same slot."""
-        return int(self.slab.key[self.slot])
+    def dream(self) -> int:
+        """What tells the dream from all others that the slot has had; a rewind begins one, too."""
+        return int(self.slab.dream[self.slot])
 
     @property
     def temperature(self) -> float:

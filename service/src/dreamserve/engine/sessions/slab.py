@@ -99,6 +99,7 @@ class Slab:
         self.states = make_state_store(world.spec, world.backend, count, sizes)
         self.seed = np.zeros(count, np.uint64)
         self.key = np.zeros(count, np.uint64)  # `noise.stream_keys` of the seed
+        self.dream = np.zeros(count, np.int64)  # number of the slot's dream, which none had before
         self.step = np.zeros(count, np.int64)
         self.began_at = np.zeros(count, np.int64)  # the step after which the dream began
         self.max_steps = np.full(count, NO_LIMIT, np.int64)  # of the dream
@@ -167,6 +168,7 @@ class Slab:
         Temperatures and `max_steps` do not change.
         """
         self.states.write(slots, latent, state)
+        self.dream[slots] += 1
         self.seed[slots], self.step[slots], self.began_at[slots] = seed, at, at
         self.key[slots] = noise.stream_keys(seed, noise.STEP)
         self.terminated[slots] = False
@@ -271,7 +273,7 @@ class Slab:
 
 def slab_bytes(spec: WorldSpec) -> int:
     """Return the bytes of one session's slab row."""
-    # seed, key, step, began_at, max_steps, temperature, terminated, used_at_s, created_at_s, owner,
-    # reward
-    bookkeeping = 8 + 8 + 8 + 8 + 8 + 4 + 1 + 8 + 8 + 4 + 4 + spec.action_space.zeros(1).nbytes
+    # seed, key, dream, step, began_at, max_steps, temperature, terminated, used_at_s, created_at_s,
+    # owner, reward
+    bookkeeping = 8 + 8 + 8 + 8 + 8 + 8 + 4 + 1 + 8 + 8 + 4 + 4 + spec.action_space.zeros(1).nbytes
     return spec.state_bytes() + bookkeeping + 4 * len(spec.signals)
