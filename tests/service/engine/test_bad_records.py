@@ -8,7 +8,8 @@ import pytest
 
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.sessions.records import NO_LIMIT
-from dreamserve.engine.sessions.stored import row_dtype, unpacked
+from dreamserve.engine.sessions.rows import row_dtype
+from dreamserve.engine.sessions.stored import unpacked
 from dreamserve.engine.sessions.table import SessionTable
 from dreamserve_protocol.errors import SessionLostError
 
@@ -23,7 +24,7 @@ def record(row: np.ndarray, title: bytes = WORLD.title.encode(), tail: bytes = b
 
 def row(rows: int = 1, **changed: float) -> np.ndarray:
     """Return the row of a session after two steps, with changed numbers."""
-    made = np.zeros(rows, row_dtype(WORLD))
+    made = np.zeros(rows, row_dtype(WORLD.spec))
     made["step"], made["max_steps"], made["temperature"] = 2, NO_LIMIT, 1
     for name, value in changed.items():
         made[name] = value

@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ from dreamserve.engine.fake import fake_world
 from dreamserve.engine.imagination.latency import LatencyModel
 from dreamserve.engine.scheduling.calibration import Calibration
 from dreamserve.engine.world import World
+from dreamserve.store.memory import MemoryStore
 from dreamserve.validation import validated
 from dreamserve_protocol.batches import ResetBatchRequest, StepBatchRequest
 from dreamserve_protocol.common import Start
@@ -24,6 +26,8 @@ from dreamserve_protocol.reset import ResetRequest
 from dreamserve_protocol.sessions import DeleteRequest, SessionRequest
 from dreamserve_protocol.step import StepRequest
 from dreamserve_protocol.worlds import WorldsRequest
+
+from .durable import RETENTION, Replica
 
 
 class Clock:
@@ -207,16 +211,23 @@ def test_a_version_keeps_its_own_latencies_beside_its_successor(monkeypatch):
     assert [latencies[slab.world].took_s[1] for slab in engine.table.numbered.values()] == [1, 2]
 
 
-def test_nothing_holds_a_world_that_was_freed(clock):
-    engine = Engine([fake_world("first")], clock=clock)
+@pytest.mark.parametrize("stored", [False, True], ids=["memory", "store"])
+def test_nothing_holds_a_world_that_was_freed(clock, stored):
+    if stored:
+        replica = Replica(MemoryStore(RETENTION, clock), fake_world("first"), clock=clock)
+        engine, ask = replica.engine, replica.send
+    else:
+        engine = Engine([fake_world("first")], clock=clock)
+        ask = partial(send, engine)
     engine.warm()
     (before,) = map(weakref.ref, engine.worlds.values())
-    send(engine, ResetRequest(session_id="a"))
+    ask(ResetRequest(session_id="a", seed=1))
     engine.served.add(fake_world("first"))
     for request in (StepRequest("a", 1), PlanRequest("a", horizon=2, candidates=4)):
-        send(engine, request)
-    send(engine, DeleteRequest("a"))
+        ask(request)
+    ask(DeleteRequest("a"))
     clock.now_s += 2.0
-    send(engine, WorldsRequest())
+    ask(WorldsRequest())
     gc.collect()
     assert before() is None
+    engine.stop()

@@ -1,5 +1,7 @@
 """A sequence stays on the version of the world that it began on, under every path."""
 
+import gc
+import weakref
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
@@ -132,3 +134,15 @@ async def test_frames_of_a_retired_world_may_still_be_sent_as_png(client, load, 
     fields = {"session_id": "a", "action": 1, "observation": {"png": frame}}
     response = await client.post("/step", fields)
     assert response.status_code == 200, response.text
+
+
+async def test_a_model_that_was_described_holds_no_world_that_was_freed(client, infer, load):
+    engine = client.app.service.engine
+    before = weakref.ref(load())
+    await infer([0.5, 0.5], **START)
+    engine.served.add(version("c3"))
+    await client.http.get(f"/v2/models/fake/versions/{NEW}")
+    await infer(**END)
+    engine.table.worlds.free_retired(engine.table.now_s)
+    gc.collect()
+    assert before() is None

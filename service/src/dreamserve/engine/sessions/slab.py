@@ -1,7 +1,8 @@
 """One world's sessions in columns: a batch is one gather and one scatter by slot."""
 
 from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from dreamserve.engine.histogram import NATS, ROWS, Histogram
 from dreamserve.engine.sessions.kept import KeptBytes, Share
 from dreamserve.engine.sessions.keys import SessionKey
 from dreamserve.engine.sessions.records import NO_LIMIT, SessionRecord, Windows
+from dreamserve.engine.sessions.rows import row_dtype
 from dreamserve.engine.sessions.sizes import kept_step_bytes
 from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
@@ -117,6 +119,11 @@ class Slab:
         self.kept_step_bytes = kept_step_bytes(world.spec)  # of each step of the windows
         self._holders: list[SessionKey | None] = []  # by slot, for the slots used so far
         self._free: list[int] = []
+
+    @cached_property
+    def row_dtype(self) -> np.dtype[Any]:
+        """The layout of a session's row in a stored record."""
+        return row_dtype(self.world.spec)
 
     @property
     def count(self) -> int:

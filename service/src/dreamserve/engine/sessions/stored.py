@@ -2,15 +2,13 @@
 
 A record holds the session's state after its last commit, not the actions that led to it: so it does
 not matter whether the next machine computes the same last bits. It lacks the steps of the rewind
-window and the last plan. The layout is the world's (`row_dtype`), preceded by a header and followed
+window and the last plan. The layout is the world's (`rows`), preceded by a header and followed
 by the last step's result, if that holds more than the row.
 """
 
 from collections.abc import Iterable
-from functools import lru_cache
 from struct import Struct
 from struct import error as StructError
-from typing import Any
 from zlib import crc32
 
 import msgpack
@@ -21,7 +19,6 @@ from dreamserve.engine.sessions.last_answer import last_step_of
 from dreamserve.engine.sessions.records import NO_LIMIT, SessionRecord
 from dreamserve.engine.sessions.slab import LastAnswer, Slab
 from dreamserve.engine.sessions.snapshots import record_of
-from dreamserve.engine.world import World
 from dreamserve.validation import validated
 from dreamserve_protocol.errors import CallerError, SessionLostError
 from dreamserve_protocol.sessions import FORMAT, FORMAT_VERSION, Snapshot
@@ -31,34 +28,10 @@ _FORMAT = 1
 _HEADER = Struct("<BIHI")  # format, checksum of what follows, bytes of the title, of the row
 
 
-@lru_cache(maxsize=64)
-def row_dtype(world: World) -> np.dtype[Any]:
-    """Return the layout of one session's row."""
-    spec, action = world.spec, world.spec.action_space.zeros(1)
-    state = [(f"state.{t.name}", "<f4", t.shape) for t in spec.recurrent_state]
-    signals = [(f"signal.{signal.name}", "<f4") for signal in spec.signals]
-    return np.dtype(
-        [
-            ("seed", "<u8"),
-            ("step", "<i8"),
-            ("began_at", "<i8"),
-            ("max_steps", "<i8"),
-            ("rewind_window", "<i8"),
-            ("temperature", "<f4"),
-            ("reward", "<f4"),
-            ("terminated", "?"),
-            ("action", action.dtype, action.shape[1:]),
-            ("latent", "<f4", (spec.latent_size,)),
-            *state,
-            *signals,
-        ]
-    )
-
-
 def packed(slab: Slab, slots: Int64) -> list[bytes]:
     """Return the records of the sessions of `slots` (B,)."""
     world = slab.world
-    rows = np.zeros(len(slots), row_dtype(world))
+    rows = np.zeros(len(slots), slab.row_dtype)
     for column in ("seed", "step", "began_at", "max_steps", "temperature", "terminated"):
         rows[column] = getattr(slab, column)[slots]
     stepped = rows["step"] > 0  # before, the slab holds values of the slot's previous session
@@ -103,7 +76,7 @@ def unpacked(slabs: Iterable[Slab], session_id: str, record: bytes) -> tuple[Sla
         loaded = ", ".join(by_title)
         raise SessionLostError(f"session {session_id} is of world {title}; loaded here: {loaded}")
     try:
-        return slab, _record(slab.world, row, tail)
+        return slab, _record(slab, row, tail)
     except (CallerError, KeyError, TypeError, ValueError, msgpack.UnpackException) as error:
         raise SessionLostError(
             f"the stored record of session {session_id} does not fit its world: {error}"
@@ -130,10 +103,10 @@ def _parts(session_id: str, record: bytes) -> tuple[str, bytes, bytes]:
     return content[:row_at].decode(errors="replace"), content[row_at:tail_at], content[tail_at:]
 
 
-def _record(world: World, row: bytes, tail: bytes) -> SessionRecord:
+def _record(slab: Slab, row: bytes, tail: bytes) -> SessionRecord:
     """Return the session, validated as a snapshot is. Raises ValueError and others."""
-    (one,) = np.frombuffer(row, row_dtype(world))
-    step, max_steps, spec = int(one["step"]), int(one["max_steps"]), world.spec
+    (one,), world, spec = np.frombuffer(row, slab.row_dtype), slab.world, slab.world.spec
+    step, max_steps = int(one["step"]), int(one["max_steps"])
     signals = {name: float(one[f"signal.{name}"]) for name in (s.name for s in spec.signals)}
     snapshot = {
         "format": FORMAT,
