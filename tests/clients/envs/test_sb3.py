@@ -13,8 +13,9 @@ from stable_baselines3.common.vec_env import VecMonitor, VecNormalize  # noqa: E
 
 from dreamserve.backends.fake import SPACES  # noqa: E402
 from dreamserve.engine.fake import fake_world  # noqa: E402
+from dreamserve_client.envs import DreamVectorEnv  # noqa: E402
 from dreamserve_client.envs.sb3 import DreamVecEnv  # noqa: E402
-from dreamserve_protocol.errors import InvalidActionError  # noqa: E402
+from dreamserve_protocol.errors import InvalidActionError, ProblemError  # noqa: E402
 
 STEPS = 5
 
@@ -93,6 +94,42 @@ def test_seeds_and_options_are_for_the_next_reset_alone():
     env.set_options([{"temperature": 1.0}, {}, {}])
     with pytest.raises(ValueError, match="the same reset options"):
         env.reset()
+
+
+def test_the_age_of_new_dreams_is_one_for_all():
+    env, rows = vec_env(), DreamVectorEnv(num_envs=3, bundle=fake_world())
+    for age in ("any", "beginning", 0):
+        env.seed(3)
+        env.set_options({"age": age})
+        expected, _ = rows.reset(seed=3, options={"age": age})
+        np.testing.assert_array_equal(env.reset(), expected)
+    env.set_options([{"age": "any"}, {"age": "any"}, {"age": "beginning"}])
+    with pytest.raises(ValueError, match="the same age"):
+        env.reset()
+
+
+@pytest.mark.parametrize("options", [{"heat": 1}, {"bank": 99}, {"age": "old"}, {"latents": [1]}])
+def test_what_one_reset_refuses_is_not_asked_of_the_next(options):
+    env = vec_env()
+    env.seed(3)
+    env.set_options(options)
+    with pytest.raises((ProblemError, ValueError)):
+        env.reset()
+    env.reset()
+    assert env.reset_infos[0]["seed"] != 3
+
+
+def test_the_spaces_of_a_row_are_those_of_one_dream():
+    env = vec_env()
+    for name in ("action_space", "observation_space"):
+        assert env.get_attr(name) == [getattr(env, name)] * 3
+
+
+@pytest.mark.parametrize("name", ["temperature", "max_episode_steps", "render_mode", "world"])
+def test_what_a_dream_was_made_with_is_not_set_later(name):
+    env = vec_env()
+    with pytest.raises(ValueError, match=f"{name} is chosen when the environment is made"):
+        env.set_attr(name, 2)
 
 
 def test_attributes_belong_to_all_dreams():

@@ -7,7 +7,7 @@ from gymnasium.utils.env_checker import check_env
 
 import dreamserve_client as sdk
 import dreamserve_client.envs as envs
-from dreamserve.backends.fake import SPACES
+from dreamserve.backends.fake import KINDS, SPACES
 from dreamserve.engine.fake import fake_world
 
 # what the checkers only advise against; a world bounds neither its latents nor its memory
@@ -131,10 +131,34 @@ def test_the_spaces_are_those_of_the_observation(make):
     assert make.one(observation="frame").observation_space == frame
 
 
+@pytest.mark.filterwarnings(*ADVICE)
+def test_vectors_are_clipped_to_the_bounds_that_their_space_says(make):
+    world, far = fake_world(**KINDS["vector"]), np.float32([1.3, 2.0, -4.0, 9.0])
+    one, many = make.one(world, observation="vector"), make.many(2, world, observation="vector")
+    bounds = np.float32([1, np.inf, 3.14, np.inf])
+    assert one.observation_space == gymnasium.spaces.Box(-bounds, bounds, dtype=np.float32)
+    first = one.reset(seed=1, options={"latent": far})[0]
+    assert first.tolist() == np.float32([1, 2, -3.14, 9]).tolist()
+    assert many.reset(seed=1, options={"latents": far})[0].tolist() == [first.tolist()] * 2
+    after, final = one.step(2)[0], many.step([2, 2])[0]
+    assert after in one.observation_space
+    np.testing.assert_array_equal(final[0], after)
+    check_env(make.one(world, observation="vector", max_episode_steps=20))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"observation": "memory+latent"}, "'latent', 'frame', 'latent.memory' or different names"),
         ({"observation": "memory+latent"}, "different names of .'latent', 'memory', 'n'."),
+        (
+            {"observation": "x", "world": fake_world(**KINDS["vector"])},
+            "'latent', 'vector', 'latent.memory' or different names",
+        ),
+        (
+            {"observation": "x", "world": fake_world(**KINDS["without decode"])},
+            "'latent', 'latent.memory' or different names",
+        ),
         ({"observation": ("latent", "latent")}, "different names"),
         ({"observation": ()}, "different names"),
         ({"render_mode": "human"}, "render_mode must be None or 'rgb_array'"),

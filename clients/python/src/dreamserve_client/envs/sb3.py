@@ -10,6 +10,7 @@ Needs the extra `sb3` of dreamserve-client.
 """
 
 from collections.abc import Iterable, Sequence
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -27,34 +28,39 @@ except ImportError as error:
     raise ConfigurationError(f"DreamVecEnv needs stable-baselines3: {advice}") from error
 
 Indices = int | Iterable[int] | None
+_MADE_WITH = signature(DreamVectorEnv).parameters
 
 
 class DreamVecEnv(VecEnv):
     """A DreamVectorEnv, whose arguments it takes, in the form that stable-baselines3 wants.
 
     A new dream follows at once where one has ended, whose last observation is in the infos as
-    `terminal_observation`. `seed` and `set_options` are for the next `reset` alone: the one after
-    it has the environment's own temperature again. Attributes belong to all dreams at once; single
-    ones have no methods.
+    `terminal_observation`. `seed` and `set_options` are for the next `reset` alone, also if it
+    refuses them: the one after it has the environment's own temperature again. Attributes belong to
+    all dreams at once; single ones have no methods.
     """
 
     def __init__(self, base_url: str | None = None, num_envs: int = 1, **options: Any) -> None:
         self._temperature = options.get("temperature", 1.0)
+        self._notes: dict[str, Any] = {}  # what `set_attr` has set
         self.dreams = DreamVectorEnv(base_url, num_envs, autoreset_mode="SameStep", **options)
         spaces = self.dreams.single_observation_space, self.dreams.single_action_space
+        self._of_a_row = dict(zip(("observation_space", "action_space"), spaces, strict=True))
         super().__init__(num_envs, *spaces)
 
     def reset(self) -> npt.NDArray[Any]:
         """Begin all dreams; return the observations."""
         seeded = self._seeds[0] is not None
         seeds = [int(seed) for seed in self._seeds if seed is not None] if seeded else None
-        observations, infos = self.dreams.reset(seed=seeds, options=self._columns())
+        try:
+            observations, infos = self.dreams.reset(seed=seeds, options=self._columns())
+        finally:
+            self._reset_seeds()
+            self._reset_options()
         names = [name for name in infos if not name.startswith("_")]
         self.reset_infos = [
             {name: infos[name][row].item() for name in names} for row in range(self.num_envs)
         ]
-        self._reset_seeds()
-        self._reset_options()
         return observations
 
     def step_async(self, actions: npt.NDArray[Any]) -> None:
@@ -87,13 +93,23 @@ class DreamVecEnv(VecEnv):
 
     def get_attr(self, attr_name: str, indices: Indices = None) -> list[Any]:
         """Return an attribute of all dreams, once for each row. Raises AttributeError."""
-        return [getattr(self.dreams, attr_name)] * len(list(self._get_indices(indices)))
+        known = self._of_a_row | self._notes
+        found = known[attr_name] if attr_name in known else getattr(self.dreams, attr_name)
+        return [found] * len(list(self._get_indices(indices)))
 
     def set_attr(self, attr_name: str, value: Any, indices: Indices = None) -> None:
-        """Set an attribute of all dreams. Raises ValueError for some of them."""
+        """Set an attribute of all dreams. Raises ValueError for some of them.
+
+        It may be a note of yours alone: setting what the dreams were made with would change none.
+        """
         if len(list(self._get_indices(indices))) != self.num_envs:
             raise ValueError("an attribute belongs to all dreams at once: leave out indices")
-        setattr(self.dreams, attr_name, value)
+        if attr_name in _MADE_WITH or hasattr(self.dreams, attr_name):
+            raise ValueError(
+                f"{attr_name} is chosen when the environment is made; `set_options` has options of"
+                " the next reset, such as the temperature"
+            )
+        self._notes[attr_name] = value
 
     def env_method(
         self, method_name: str, *method_args: Any, indices: Indices = None, **method_kwargs: Any
@@ -110,5 +126,9 @@ class DreamVecEnv(VecEnv):
         names = set(self._options[0])
         if any(set(options) != names for options in self._options):
             raise ValueError("all dreams must have the same reset options")
-        chosen = {name: np.stack([options[name] for options in self._options]) for name in names}
-        return {"temperature": self._temperature, **chosen}
+        columns = {name: [options[name] for options in self._options] for name in names}
+        ages = columns.pop("age", [])
+        if any(age != ages[0] for age in ages):
+            raise ValueError(f"all dreams of a reset have the same age, not {ages}")
+        stacked = {name: np.stack(column) for name, column in columns.items()}
+        return {"temperature": self._temperature, **stacked, **({"age": ages[0]} if ages else {})}

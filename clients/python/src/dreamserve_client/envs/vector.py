@@ -36,8 +36,9 @@ class DreamVectorEnv(VectorEnv[Observations, Any, npt.NDArray[Any]]):
     Dream i is the one that DreamEnv has with the same seed, bit for bit. Options are those of
     DreamEnv, and
 
-    observation: `latent`; `frame`; `latent+memory`, the latent and then all recurrent tensors in
-        the manifest's order; or names of tensors to concatenate, such as ("latent", "h").
+    observation: `latent`; `frame`, or `vector` in a world of vectors; `latent+memory`, the latent
+        and then all recurrent tensors in the manifest's order; or names of tensors to concatenate,
+        such as ("latent", "h").
     autoreset_mode: What happens to dreams that have ended, as in Gymnasium. A new dream's seed
         follows from the old one's.
 

@@ -44,7 +44,8 @@ class View:
 
     observation: `latent`; `frame` or, in a world of vectors, `vector`; `latent+memory`, the latent
         and then all recurrent tensors in the manifest's order; or the names of tensors, such as
-        ("latent", "h"), to concatenate.
+        ("latent", "h"), to concatenate. Vectors are clipped to the bounds of the real environment,
+        which their space has: a dream may go a little beyond.
 
     Raises ConfigurationError for what the world does not have.
     """
@@ -85,7 +86,7 @@ class View:
         if shown.frames is not None and result.frames is not None:
             shown.frames[rows] = result.frames
         if "vector" in self.include and result.vectors is not None:
-            shown.observations[rows] = result.vectors
+            shown.observations[rows] = self._within(result.vectors)
         first = 0
         for name in self.names:
             tensor = result.latents if name == "latent" else (result.state or {})[name]
@@ -96,11 +97,16 @@ class View:
 
     def one(self, result: ResetResult | StepResult) -> npt.NDArray[Any]:
         """Return the observation of one dream; it may be the result's own array."""
+        if "vector" in self.include:
+            return self._within(result.vector)
         if not self.names:
-            return np.asarray(result.vector if "vector" in self.include else result.frame)
+            return np.asarray(result.frame)
         tensors = {"latent": result.latent, **(result.state or {})}
         parts = [tensors[name].ravel() for name in self.names]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _within(self, vectors: Any) -> npt.NDArray[Any]:
+        return np.asarray(vectors) if self._bounds is None else np.clip(vectors, *self._bounds)
 
     def _observations(self) -> Box:
         if "vector" in self.include and self._bounds is not None:
@@ -194,8 +200,10 @@ def _names(world: WorldResult, observation: str | Sequence[str]) -> tuple[str, .
         return tuple(sizes)
     names = (observation,) if isinstance(observation, str) else tuple(observation)
     if not names or len(set(names)) < len(names) or set(names) - set(sizes):
+        decoded = "vector" if _bounds(world) else "frame" if world.frame_shape else None
+        known = ", ".join(repr(name) for name in ("latent", decoded, "latent+memory") if name)
         raise ConfigurationError(
-            f"observation must be 'latent', 'frame', 'latent+memory' or different names of"
-            f" {list(sizes)}, it is {observation!r}"
+            f"observation must be {known} or different names of {list(sizes)}, it is"
+            f" {observation!r}"
         )
     return names
