@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dreamserve.cli import command_named
 from dreamserve.cli.health import connection, served_options
 from dreamserve.settings import Settings, option
 
@@ -47,7 +48,7 @@ def environment(**variables: str) -> dict[str, str]:
 def options_of(folder: Path, line: str) -> dict[str, Any]:
     """Return the options that the check reads from a first process with this command line."""
     (folder / "cmdline").write_bytes("\0".join([*line.split(), ""]).encode())
-    return served_options(folder / "cmdline")
+    return served_options(folder / "cmdline", command_named("serve"))
 
 
 def free_port() -> str:
@@ -118,7 +119,7 @@ def test_an_option_of_the_container_s_server_overrides_the_setting(tmp_path, for
     line = f"{program} serve /world {form.format(9000)} --host :: --drain-s 5 --unknown 1"
     assert options(line) == wanted
     assert options("/sbin/init --port 9000") == {}
-    assert served_options(tmp_path / "none") == {}
+    assert served_options(tmp_path / "none", command_named("serve")) == {}
 
 
 @pytest.mark.parametrize("flag", ["access_log", "traces", "trust_torchscript"])

@@ -98,7 +98,7 @@ class FailingStore:
         self._fail_after(failure)
         return applied
 
-    def warnings(self) -> list[str]:
+    def check(self) -> list[str]:
         return []
 
     def close(self) -> None:

@@ -20,6 +20,11 @@ main = typer.Typer(
 )  # fmt: skip
 
 
+def command_named(name: str) -> Any:
+    """Return a command, which can parse its options."""
+    return typer.main.get_command(main).commands[name]  # type: ignore[attr-defined]  # a group
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"dreamserve {__version__}")
@@ -75,7 +80,7 @@ def health(given: dict[str, Any]) -> None:
     """
     from dreamserve.cli.health import run
 
-    run(given)
+    run(given, command_named("serve"))
 
 
 @main.command(epilog=examples("dreamserve inspect my-world", "dreamserve inspect my-world --json"))
@@ -115,7 +120,7 @@ def check(
 )
 @takes_settings("host", "port", "backend", "threads", "precision", "trust_torchscript", "store")
 def doctor(bundles: Bundles, given: dict[str, Any]) -> None:
-    """Check installation, devices, port, bundles and speed; exit with 1 if there is a problem."""
+    """Check what serving needs, the store too, and speed; exit with 1 if there is a problem."""
     from dreamserve.cli.diagnosis import run
 
     raise typer.Exit(run(bundles, given))

@@ -2,8 +2,10 @@
 
 import platform
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
 
 import onnxruntime
@@ -11,7 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from dreamserve import __version__
+from dreamserve.api.access.keys import read_keys
 from dreamserve.api.server import bind
+from dreamserve.api.tls import tls_context
 from dreamserve.backends.check import step_s
 from dreamserve.backends.choose import cores, cuda_devices, load_backend
 from dreamserve.bundle import load_bundle
@@ -65,7 +69,7 @@ def checked(bundles: Bundles, given: dict[str, Any]) -> Iterator[Line]:
         yield Line("problem", "settings", str(error))
         settings = Settings()
     else:
-        yield Line("ok", "settings", "valid")
+        yield from _settings(settings)
     yield _port(settings)
     yield from _store(settings)
     paths = bundles or [path for path in (DEFAULT_BUNDLE,) if path.is_dir()]
@@ -112,20 +116,52 @@ def _port(settings: Settings) -> Line:
     return Line("ok", "port", f"{host} port {port} is free")
 
 
+def _settings(settings: Settings) -> Iterator[Line]:
+    """Read the files that the settings name."""
+    problems = []
+    try:
+        tls_context(settings)
+    except SettingsError as error:
+        problems.append(str(error))
+    try:
+        if settings.api_keys_file:
+            read_keys(Path(settings.api_keys_file))
+    except SettingsError as error:
+        problems.append(str(error))
+    if settings.worlds_folder and not Path(settings.worlds_folder).is_dir():
+        problems.append(f"DREAMSERVE_WORLDS_FOLDER: {settings.worlds_folder} is no folder")
+    yield from (Line("problem", "settings", problem) for problem in problems)
+    if not problems:
+        yield Line("ok", "settings", "valid")
+
+
 def _store(settings: Settings) -> Iterator[Line]:
     try:
-        store = store_of(settings)
-        if store is None:
-            yield Line("ok", "store", "memory: sessions end with the server")
-            return
-        warnings = store.warnings()
-        store.close()
-    except (SettingsError, StoreError) as error:
+        with _without_traces(settings) as tried:
+            store = store_of(tried)
+            if store is None:
+                yield Line("ok", "store", "memory: sessions end with the server")
+                return
+            with closing(store):
+                warnings = store.check()
+    except (SettingsError, StoreError, OSError) as error:
         yield Line("problem", "store", str(error))
         return
     yield from (Line("warning", "store", warning) for warning in warnings)
     if not warnings:
-        yield Line("ok", "store", f"{settings.store.partition(':')[0]} responds")
+        yield Line("ok", "store", f"{settings.store.partition(':')[0]} keeps what it is given")
+
+
+@contextmanager
+def _without_traces(settings: Settings) -> Iterator[Settings]:
+    """Give settings with which the store can be tried: no file of SQLite is left behind."""
+    kind, _, name = settings.store.partition(":")
+    path = Path(name)
+    if kind != "sqlite" or not name or path.exists():
+        yield settings
+        return
+    with TemporaryDirectory(dir=path.parent, prefix=".dreamserve-") as folder:
+        yield settings.model_copy(update={"store": f"sqlite:{folder}/{path.name}"})
 
 
 def _bundle(path: Path, settings: Settings) -> Iterator[Line]:

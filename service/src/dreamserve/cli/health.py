@@ -10,9 +10,6 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
 
-from typer.main import get_command
-
-from dreamserve.cli import main
 from dreamserve.settings import Settings
 from dreamserve_protocol.errors import DreamserveError
 
@@ -21,9 +18,12 @@ _FIRST_PROCESS = Path("/proc/1/cmdline")
 _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
-def run(given: dict[str, Any]) -> None:
-    """Return if the server is ready. Raises DreamserveError."""
-    settings = Settings.load(**served_options(_FIRST_PROCESS) | given)
+def run(given: dict[str, Any], serve: Any) -> None:
+    """Return if the server is ready. Raises DreamserveError.
+
+    `serve` is the command of that name; only it knows which of its options take a value.
+    """
+    settings = Settings.load(**served_options(_FIRST_PROCESS, serve) | given)
     host = _EVERY_ADDRESS.get(settings.host, settings.host)
     server = f"{host} port {settings.port}"
     has_tls = bool(settings.tls_cert)
@@ -48,7 +48,7 @@ def connection(host: str, port: int, has_tls: bool) -> HTTPConnection:
     return HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context)
 
 
-def served_options(command_line: Path) -> dict[str, Any]:
+def served_options(command_line: Path, serve: Any) -> dict[str, Any]:
     """Return the options in the command line of a process, if that is `dreamserve serve`."""
     try:
         words = command_line.read_bytes().decode(errors="replace").split("\0")
@@ -56,16 +56,12 @@ def served_options(command_line: Path) -> dict[str, Any]:
         return {}
     for number, word in enumerate(words[1:]):
         if word == "serve" and Path(words[number]).name == "dreamserve":
-            return _options(words[number + 2 :])
+            return _options(words[number + 2 :], serve)
     return {}
 
 
-def _options(words: list[str]) -> dict[str, Any]:
-    """Return the options among the words after `serve`, as that command understands them.
-
-    Only it knows which options take a value. What it would refuse is left out.
-    """
-    serve = get_command(main).commands["serve"]  # type: ignore[attr-defined]  # a group
+def _options(words: list[str], serve: Any) -> dict[str, Any]:
+    """Return the options among the words after `serve`; what it would refuse is left out."""
     last = words[:-1] if words[-1:] == [""] else words  # each word of a process ends with \0
     context = serve.make_context("serve", last, resilient_parsing=True, ignore_unknown_options=True)
     return {

@@ -104,8 +104,11 @@ class Store(Protocol):
         """
         ...
 
-    def warnings(self) -> list[str]:
-        """Return what may lose sessions in the store's configuration."""
+    def check(self) -> list[str]:
+        """Try the store with a session that is thrown away; return what else may lose sessions.
+
+        It changes no other session. Raises StoreError for a store that cannot keep sessions.
+        """
         ...
 
     def close(self) -> None:

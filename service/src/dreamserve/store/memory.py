@@ -43,7 +43,7 @@ class MemoryStore:
         with self._lock:
             return [self._commit(change) for change in changes]
 
-    def warnings(self) -> list[str]:
+    def check(self) -> list[str]:
         return []
 
     def close(self) -> None:

@@ -6,7 +6,9 @@ in between, in one round trip. Redis Cluster is not supported, as a script's key
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from math import ceil
+from secrets import token_hex
 from struct import Struct
 from typing import Any
 
@@ -25,6 +27,7 @@ from dreamserve.store.base import (
     StoreFullError,
     Taken,
 )
+from dreamserve.store.redis_check import configuration_warnings, try_session
 from dreamserve.store.redis_url import check_url, without_waitaof
 
 PREFIX = "dreamserve:session:"
@@ -175,27 +178,14 @@ class RedisStore:
         self._wait()
         return [reply == 1 for reply in applied]
 
-    def warnings(self) -> list[str]:
-        """Return what is wrong with the server's configuration. Raises StoreError."""
+    def check(self) -> list[str]:
+        key = f"?{token_hex(8)}"  # which no session has
         try:
-            self._redis.ping()
-            found = self._redis.config_get("appendonly", "appendfsync", "maxmemory-policy")
-        except redis.ResponseError:
-            return ["its configuration cannot be read (CONFIG GET is refused)"]
-        except redis.RedisError as error:
-            raise StoreError(f"redis: {error}") from error
-        warnings = []
-        if found["appendonly"] != "yes":
-            warnings.append("appendonly is off: sessions are lost when Redis restarts")
-        elif found["appendfsync"] != "always":
-            warnings.append(
-                f"appendfsync is {found['appendfsync']}: a Redis that is killed may lose 2 s"
-            )
-        if found["maxmemory-policy"] != "noeviction":
-            warnings.append(
-                f"maxmemory-policy is {found['maxmemory-policy']}: it may drop sessions"
-            )
-        return warnings
+            try_session(self, key)
+        finally:
+            with suppress(redis.RedisError):  # it may be forbidden, and the key expires
+                self._redis.delete(PREFIX + key)
+        return configuration_warnings(self._redis)
 
     def close(self) -> None:
         self._redis.close()

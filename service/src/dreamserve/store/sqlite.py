@@ -9,6 +9,7 @@ So a clock that is set, forwards or back, changes no session's time to live whil
 A clock that was set back between two runs counts as standing still.
 """
 
+import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -55,6 +56,8 @@ _WRITE = (
     " WHERE key = ? AND epoch = ? AND version <= ?"
 )
 _LATEST = "SELECT max(used_at_s) FROM sessions"
+_END_TRIAL = "DELETE FROM sessions WHERE key = ?"
+_TRIAL_BYTES = 64 * 1024  # as many that a full disk has no room for them
 _PURGE = "DELETE FROM sessions WHERE used_at_s < ?"
 
 
@@ -118,8 +121,20 @@ class SqliteStore:
                 execute(_PURGE, (now_s - self._retention.kept_s,))
         return applied
 
-    def warnings(self) -> list[str]:
+    def check(self) -> list[str]:
+        # Not by `commit`, which would remove the sessions that are old for this store's retention.
+        self._keep_and_remove(f"?{secrets.token_hex(8)}")  # a key that no session has
         return []
+
+    def _keep_and_remove(self, key: str) -> None:
+        record = secrets.token_bytes(_TRIAL_BYTES)
+        with self._transaction() as execute:
+            execute(_CREATE, (self._clock(), record, FIRST_VERSION, key, 1))
+        (found,) = self.read([key])
+        with self._transaction() as execute:
+            execute(_END_TRIAL, (key,))
+        if found is None or found.record != record:
+            raise StoreError("sqlite: the file does not keep what it is given")
 
     def close(self) -> None:
         self._connection.close()
