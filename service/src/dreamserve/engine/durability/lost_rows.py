@@ -3,19 +3,11 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-import numpy as np
-
+from dreamserve.engine.failed_rows import blanked
 from dreamserve.engine.sessions.ledger import Lease
-from dreamserve_protocol.arrays import Bools
-from dreamserve_protocol.batches import (
-    DeleteBatchResult,
-    FinalRows,
-    RowError,
-    StepBatchResult,
-)
+from dreamserve_protocol.batches import DeleteBatchResult, RowError, StepBatchResult
 from dreamserve_protocol.errors import SessionMovedError, StoreUnavailableError
 from dreamserve_protocol.listing import AdminDeleteResult, DeleteIdleResult
-from dreamserve_protocol.wire import fields_of
 
 BatchResult = StepBatchResult | DeleteBatchResult
 CountResult = DeleteIdleResult | AdminDeleteResult
@@ -43,13 +35,7 @@ def without_rows(result: BatchResult, lost: Mapping[str, bool]) -> BatchResult:
     result.errors.sort(key=lambda error: error.row)
     if isinstance(result, DeleteBatchResult):
         return result
-    for column in [*fields_of(result).values(), *(result.state or {}).values()]:
-        if isinstance(column, np.ndarray):
-            column[rows] = 0
-    if result.final is None:
-        return result
-    kept = ~np.isin(result.final.rows, rows)
-    return replace(result, final=_masked(result.final, kept) if kept.any() else None)
+    return blanked(result, rows)
 
 
 def without_some(
@@ -66,11 +52,3 @@ def without_some(
             f"the session store did not tell whether {unknown} sessions were ended"
         )
     return replace(result, deleted=max(0, result.deleted - len(lost)))
-
-
-def _masked(final: FinalRows, kept: Bools) -> FinalRows:
-    """Return the rows where `kept` (F,) is true."""
-    columns = fields_of(final)
-    state = columns.pop("state", None)
-    rows = {name: column[kept] for name, column in columns.items()}
-    return FinalRows(**rows, state=state and {name: part[kept] for name, part in state.items()})

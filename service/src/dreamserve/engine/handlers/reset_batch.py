@@ -1,12 +1,14 @@
 """/reset/batch: start many sessions' dreams in one world, or start them over, in columns."""
 
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from dreamserve.backends.base import Array
+from dreamserve.backends.base import Array, Int64, State, UInt64
 from dreamserve.engine.dynamics import Work, empty_state, start_from_bank
+from dreamserve.engine.failed_rows import blanked
 from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.handlers.columns import Columns, batch_size, rows_at_once
 from dreamserve.engine.handlers.rows import RowErrors, duplicate_errors
@@ -64,10 +66,8 @@ def reset_batch(context: Context, request: ResetBatchRequest) -> Work[ResetBatch
         if request.session_ids is None:
             ids.extend(new_id(route) for _ in rows)
         _begin_slice(context, request, rows, result, columns, errors)
-    failed = list(errors)
-    result.seeds[failed], result.temperatures[failed] = 0, 0
     result.errors.extend((yield from errors.to_list()))
-    return result
+    return blanked(result, list(errors))
 
 
 def _check_rows(
@@ -111,21 +111,53 @@ def _begin_slice(
     columns: Columns,
     errors: RowErrors,
 ) -> None:
+    """Begin the dreams of these rows, and write them."""
     index = np.array([i for i in rows if i not in errors], np.int64)
     if not len(index):
         return
-    world, seeds = columns.world, result.seeds[index].astype(np.uint64)
+    seeds = result.seeds[index].astype(np.uint64)
+    latent, state = _beginnings(columns.world, request, index, seeds)
+    columns.write(index, latent, state)
+    columns.decode(index, errors)  # before a session is replaced
+    is_shown = np.array([i not in errors for i in index.tolist()])
+    index, seeds, latent = index[is_shown], seeds[is_shown], latent[is_shown]
+    state = tuple(part[is_shown] for part in state)
+    kept, placed = _created(context, request, result.session_ids, index, columns.world, errors)
+    if len(kept):
+        slab = context.sessions.slab_of(columns.world)
+        slab.temperature[placed] = result.temperatures[index[kept]]
+        slab.max_steps[placed] = request.max_steps or NO_LIMIT
+        slab.begin(placed, latent[kept], tuple(part[kept] for part in state), seeds[kept])
+
+
+def _beginnings(
+    world: World, request: ResetBatchRequest, index: Int64, seeds: UInt64
+) -> tuple[Array, State]:
+    """Return where the dreams of rows `index` (B,) begin: latents (B, Z), state (B, *shape)."""
     if request.latents is not None:
         latent: Array = np.asarray(request.latents)[index].astype(np.float32)
-        state = empty_state(world, len(index))
-    else:
-        bank = None if request.bank is None else np.asarray(request.bank)[index]
-        age = "beginning" if request.age is None else request.age
-        latent, state = start_from_bank(world, seeds, bank, age)
+        return latent, empty_state(world, len(index))
+    bank = None if request.bank is None else np.asarray(request.bank)[index]
+    age = "beginning" if request.age is None else request.age
+    return start_from_bank(world, seeds, bank, age)
+
+
+def _created(
+    context: Context,
+    request: ResetBatchRequest,
+    ids: Sequence[str],
+    index: Int64,
+    world: World,
+    errors: RowErrors,
+) -> tuple[Int64, Int64]:
+    """Create the sessions of rows `index` (B,) for which there is room.
+
+    Return their places (N,) in `index`, and their slots (N,).
+    """
     slots, created = [], []
     full: OverloadedError | DrainingError | None = None  # for the slice's other new sessions, too
     for k, i in enumerate(index.tolist()):
-        session_id = result.session_ids[i]
+        session_id = ids[i]
         is_new = session_id not in context.sessions
         if is_new and full is not None:
             errors[i] = full
@@ -139,11 +171,4 @@ def _begin_slice(
             continue
         slots.append(session.slot)
         created.append(k)
-    if created:
-        state, where = tuple(part[created] for part in state), index[created]
-        slab, placed = context.sessions.slab_of(world), np.array(slots)
-        slab.temperature[placed] = result.temperatures[where]
-        slab.max_steps[placed] = request.max_steps or NO_LIMIT
-        slab.begin(placed, latent[created], state, seeds[created])
-        columns.write(where, latent[created], state)
-        columns.decode(where, errors)
+    return np.array(created, np.int64), np.array(slots, np.int64)

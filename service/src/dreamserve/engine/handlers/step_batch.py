@@ -12,6 +12,7 @@ import numpy as np
 from dreamserve.backends.base import Int64
 from dreamserve.backends.host_state import as_slice
 from dreamserve.engine.dynamics import Work
+from dreamserve.engine.failed_rows import blanked
 from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.handlers.columns import batch_size, rows_at_once
 from dreamserve.engine.handlers.step_columns import StepColumns, columns_of
@@ -52,7 +53,8 @@ def step_batch(context: Context, request: StepBatchRequest) -> Work[StepBatchRes
             for i in rows:
                 batch.errors.set_default(i, failed)
     batch.result.errors.extend((yield from batch.errors.to_list()))
-    return replace(batch.result, final=batch.final.rows()) if batch.final else batch.result
+    final = batch.final.rows() if batch.final else None
+    return blanked(replace(batch.result, final=final), list(batch.errors))
 
 
 def _take_slice(batch: StepColumns, rows: range) -> None:
