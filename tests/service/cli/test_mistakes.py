@@ -165,6 +165,33 @@ def test_a_bundle_without_a_command_is_told_the_command(run, tiny_bundle) -> Non
     assert "is a folder; to serve it: dreamserve serve" in done.words
 
 
+@pytest.mark.parametrize(
+    ("command", "variable"),
+    [
+        ("serve --port 0 --traces", "OTEL_BSP_MAX_QUEUE_SIZE=256"),
+        ("serve --port 0 --traces", "OTEL_BSP_SCHEDULE_DELAY=0"),
+        ("serve --port 0 --traces", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=abc"),  # as it is imported
+        ("serve --port 0", "OTEL_PROPAGATORS=jaeger"),  # FastAPI imports OpenTelemetry, too
+        ("openapi", "OTEL_PROPAGATORS=jaeger"),
+    ],
+)
+def test_a_variable_of_opentelemetry_that_cannot_be_used_is_told(
+    tiny_bundle, command, variable
+) -> None:
+    name, _, value = variable.partition("=")
+    bundles = [tiny_bundle] if command.startswith("serve") else []
+    done = subprocess.run(
+        [sys.executable, "-m", "dreamserve", *command.split(), *bundles],
+        env={**os.environ, name: value},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    message = "dreamserve: the variables OTEL_\\* cannot be used: .+\n"
+    assert re.fullmatch(message, done.stderr), done.stderr
+
+
 @pytest.mark.parametrize("command", ["serve", "doctor"])
 def test_a_misspelt_variable_is_told_what_it_could_mean(run, tiny_bundle, command) -> None:
     done = run(command, tiny_bundle, "--port", "0", DREAMSERVE_PROT="1")

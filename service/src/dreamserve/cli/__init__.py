@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from dreamserve import __version__
-from dreamserve.cli.group import Commands, examples
+from dreamserve.cli.group import Commands, examples, telling_of_otel
 from dreamserve.cli.options import Bundles, takes_settings
 
 main = typer.Typer(
@@ -66,7 +66,8 @@ def serve(bundles: Bundles, given: dict[str, Any]) -> None:
     from dreamserve.backends.trial_start import ready_process
 
     with ready_process():  # it starts while the server is imported
-        from dreamserve.cli.serving import run
+        with telling_of_otel():
+            from dreamserve.cli.serving import run
 
         run(bundles, given)
 
@@ -131,7 +132,8 @@ def openapi() -> None:
     """Print the OpenAPI document of the server's API."""
     import orjson
 
-    from dreamserve.api.app import openapi_document
+    with telling_of_otel():
+        from dreamserve.api.app import openapi_document
 
     typer.echo(orjson.dumps(openapi_document(), option=orjson.OPT_INDENT_2))
 

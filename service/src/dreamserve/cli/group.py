@@ -1,11 +1,15 @@
 """What all commands share: examples in their help, and errors told in one line."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
+from dreamserve.errors import SettingsError
 from dreamserve_protocol.errors import DreamserveError
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
@@ -14,6 +18,18 @@ INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 def examples(*lines: str) -> str:
     """Return the end of a help text; each example is a paragraph, so that it keeps its line."""
     return "\n\n".join(("Examples:", *lines))
+
+
+@contextmanager
+def telling_of_otel() -> Iterator[None]:
+    """Raise SettingsError for what OpenTelemetry, which FastAPI imports, refuses of OTEL_*."""
+    try:
+        yield
+    except ValueError as error:
+        frames = (frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__))
+        if not any(name.startswith("opentelemetry") for name in frames):
+            raise
+        raise SettingsError(f"the variables OTEL_* cannot be used: {error}") from error
 
 
 class Commands(TyperGroup):

@@ -18,6 +18,7 @@ from dreamserve.api.server import bind
 from dreamserve.api.server import serve as serve_until_stopped
 from dreamserve.api.tls import tls_context
 from dreamserve.backends.trial_start import end_ready_process
+from dreamserve.cli.group import telling_of_otel
 from dreamserve.cli.options import Bundles, bundles_or_default
 from dreamserve.engine.configured import engine_of
 from dreamserve.engine.engine import Engine
@@ -75,12 +76,14 @@ def _print(line: str) -> None:
 def _trace(app: App) -> Callable[[], None]:
     """Trace the application's requests; return what ends that. Raises SettingsError."""
     try:
-        from dreamserve.api.tracing import provider_of_environment, trace
+        with telling_of_otel():
+            from dreamserve.api.tracing import provider_of_environment, trace
+
+            provider = provider_of_environment()
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"--traces needs {error.name}, which is not installed: pip install 'dreamserve[otel]'"
         ) from error
-    provider = provider_of_environment()
     app.wrappers.append(trace(app.service, provider.tracer))
     return provider.shutdown
 
