@@ -244,6 +244,16 @@ def test_the_dream_can_be_rendered(env, world):
     assert DreamEnvironment(world=world).render() is None
 
 
+def test_numbers_of_numpy_start_and_plan_dreams():
+    env = DreamEnvironment(world=fake_world(), max_episode_steps=np.int64(5))
+    first, _ = env.reset(seed=1, options={"bank": np.int64(3), "temperature": np.float32(0.5)})
+    np.testing.assert_array_equal(
+        first, env.reset(seed=1, options={"bank": 3, "temperature": 0.5})[0]
+    )
+    found = DreamPlanner(env).cem(horizon=np.int64(3), num_candidates=np.int32(4))
+    assert found == DreamPlanner(env).cem(horizon=3, num_candidates=4)
+
+
 def test_a_snapshot_restores_in_this_and_in_another_environment(env, world):
     with pytest.raises(gymnasium.error.ResetNeeded):
         env.snapshot()

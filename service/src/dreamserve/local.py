@@ -25,7 +25,7 @@ from dreamserve.engine.engine import Engine
 from dreamserve.engine.world import World
 from dreamserve.loading import load_world
 from dreamserve.trust import UNTRUSTED, Trust
-from dreamserve.validation import validated
+from dreamserve.validation import plain, validated
 from dreamserve_protocol.batches import DeleteBatchRequest, ResetBatchRequest, StepBatchRequest
 from dreamserve_protocol.branches import ForkRequest, RewindRequest
 from dreamserve_protocol.common import MAX_TEMPERATURE
@@ -114,7 +114,7 @@ class LocalClient:
         computed to its end.
         """
         until_s = monotonic() + timeout_s
-        future = self.engine.submit(validated(type(request), request, UNBOUNDED))
+        future = self.engine.submit(validated(type(request), plain(request), UNBOUNDED))
         self.engine.turn()
         while not future.done():
             if monotonic() >= until_s and future.cancel():

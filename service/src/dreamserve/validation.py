@@ -5,8 +5,10 @@ validated(StepRequest, StepRequest("a", [0.5, 0.1]))        # from a request: ar
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, TypeVar
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from dreamserve_protocol.errors import (
@@ -15,9 +17,11 @@ from dreamserve_protocol.errors import (
     InvalidRequestError,
     NotFiniteInputError,
 )
+from dreamserve_protocol.markers import Message
 from dreamserve_protocol.pictures import PngBounds
 
 M = TypeVar("M")
+R = TypeVar("R", bound=Message)
 DEFAULT = PngBounds()
 Validate = Callable[[Any, PngBounds], Any]
 
@@ -36,6 +40,30 @@ def validated(kind: type[M], fields: Any, bounds: PngBounds = DEFAULT) -> M:
     """
     message: M = validator(kind)(fields, bounds)
     return message
+
+
+def plain(request: R) -> R:
+    """Return a request with Python's numbers in place of NumPy's, as a body has them.
+
+    Arrays without axes are such numbers, too. Those in its parts and objects are replaced as well.
+    """
+    fields = request.__dataclass_fields__
+    changed = {}
+    for name in fields:
+        value = getattr(request, name)
+        if (number := _plain(value)) is not value:
+            changed[name] = number
+    return replace(request, **changed) if changed else request
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
+        return value.item()
+    if isinstance(value, Message):
+        return plain(value)
+    if type(value) is dict and any(_plain(one) is not one for one in value.values()):
+        return {name: _plain(one) for name, one in value.items()}
+    return value
 
 
 def validator(kind: type) -> Validate:

@@ -123,6 +123,28 @@ def test_errors_are_of_the_same_class_and_say_the_same(client):
     assert seen[4][2] == raised.value.detail
 
 
+def test_numbers_of_numpy_are_numbers_over_every_transport(client):
+    eight, one = np.int64(8), np.uint8(1)
+    start = sdk.Start(bank=np.int32(3))
+    heat = np.float32(0.5)
+    begun = client.reset(session_id="n", seed=one, temperature=heat, max_steps=eight, start=start)
+    same = client.reset(seed=1, temperature=0.5, start=sdk.Start(bank=3))
+    np.testing.assert_array_equal(begun.latent, same.latent)
+    client.reset(session_id="n", rewind_window=eight, start=sdk.Start(age=np.array(3)))
+    assert client.step("n", one, step=one).step == 1
+    planned = {"candidates": eight, "seed": one, "planner": "cem", "discount": heat}
+    goal = sdk.Objective(reward=np.float16(2))
+    options = {"elite_share": heat}
+    plan = client.plan("n", horizon=np.int16(2), objective=goal, options=options, **planned)
+    assert plan.actions.shape == (2,)
+    assert client.sample("n", futures=eight, horizon=np.array(2)).latents.shape[:2] == (8, 2)
+    assert client.rollout(policy="random", episodes=one, max_steps=eight).returns.shape == (1, 1)
+    assert client.rewind("n", steps=np.int64(1)).step == 0
+    for wrong in (np.bool_(True), np.float32(1.5), np.array([1])):
+        with pytest.raises(sdk.InvalidRequestError, match="seed"):
+            client.reset(seed=wrong)
+
+
 def test_threads_share_a_client(client):
     def latents(seed: int) -> list:
         with client.dream(seed=seed) as dream:

@@ -100,6 +100,8 @@ def listed(value: Any) -> Any:
 def _packed(value: Any) -> Any:
     """Return what msgpack writes for a value that it does not know."""
     if isinstance(value, np.ndarray):
+        if value.ndim == 0:
+            return value.item()
         return pack(value) if value.dtype.newbyteorder("<").str in DTYPES else value.tolist()
     if isinstance(value, np.floating):
         return float(value)
