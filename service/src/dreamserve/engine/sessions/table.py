@@ -52,9 +52,9 @@ class SessionTable:
         self._max_kept_bytes = max_kept_bytes
         self.now_s = self._swept_at_s = clock()
         self._sizes, self._plans = sizes, KeptBytes(max_plan_bytes)
+        self.measures: dict[str, WorldMeasures] = {}  # by the worlds' names
         self.worlds = WorldSlabs(self._make_slab)
-        self.numbered, self.measures = self.worlds.numbered, self.worlds.measures
-        self.slab_of = self.worlds.of
+        self.numbered, self.slab_of = self.worlds.numbered, self.worlds.of
         for world in worlds.values():
             self.worlds.add(world)
         # Keys to places. An integer each, so that idle sessions take little memory.
@@ -69,9 +69,11 @@ class SessionTable:
     def __len__(self) -> int:
         return len(self.places)
 
-    def _make_slab(self, number: int, world: World, measures: WorldMeasures) -> Slab:
-        stored = self.ledger is not None
-        return Slab(number, world, self.capacity, self._sizes, self._plans, stored, measures)
+    def _make_slab(self, number: int, world: World) -> Slab:
+        stored, measures = self.ledger is not None, self.measures.get(world.name, WorldMeasures())
+        slab = Slab(number, world, self.capacity, self._sizes, self._plans, stored, measures)
+        self.measures[world.name] = measures
+        return slab
 
     @property
     def refuses_new(self) -> bool:

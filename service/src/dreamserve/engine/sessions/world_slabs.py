@@ -7,41 +7,51 @@ they made room here, until they have expired: no other server need have that ver
 from collections.abc import Callable
 from itertools import count
 from math import inf
+from typing import Generic, Protocol, TypeVar
 
-from dreamserve.engine.sessions.slab import Slab, WorldMeasures
 from dreamserve.engine.world import World
 
-MakeSlab = Callable[[int, World, WorldMeasures], Slab]
+
+class OfWorld(Protocol):
+    """What tells whether a slab is in use (`slab.Slab`)."""
+
+    number: int
+    world: World
+
+    @property
+    def count(self) -> int:
+        """The number of its sessions."""
+        ...
 
 
-class WorldSlabs:
+S = TypeVar("S", bound=OfWorld)
+
+
+class WorldSlabs(Generic[S]):
     """Slabs by number and by world. The thread of the current turn uses it.
 
     Any thread may copy `numbered`.
     """
 
-    def __init__(self, make: MakeSlab) -> None:
+    def __init__(self, make: Callable[[int, World], S]) -> None:
         self._make, self._numbers = make, count()
-        self.numbered: dict[int, Slab] = {}  # by rising number, which none has had before
-        self.by_world: dict[World, Slab] = {}
+        self.numbered: dict[int, S] = {}  # by rising number, which none has had before
+        self.by_world: dict[World, S] = {}
         self.retired = set[World]()
-        self.measures: dict[str, WorldMeasures] = {}  # by the worlds' names
         # Until when the store may have sessions that only this server can continue, by the title of
         # their world; None: of any.
         self._stored_until_s: dict[str | None, float] = {}
 
-    def add(self, world: World) -> Slab:
+    def add(self, world: World) -> S:
         """Make room for the sessions of another world. Raises MemoryError, and then does nothing.
 
         Backends raise errors of their own when a device has no memory left.
         """
-        measures = self.measures.get(world.name, WorldMeasures())
-        slab = self._make(next(self._numbers), world, measures)
-        self.measures[world.name] = measures
+        slab = self._make(next(self._numbers), world)
         self.numbered[slab.number] = self.by_world[world] = slab
         return slab
 
-    def of(self, world: World) -> Slab:
+    def of(self, world: World) -> S:
         """Return the slab of a world's sessions.
 
         A request that named a retired world in time may begin sessions of it when it had none.
