@@ -251,3 +251,22 @@ def test_the_awaited_dreams_that_do_not_all_begin_are_ended(fake):
     with pytest.raises(sdk.OverloadedError, match="row 1"):
         asyncio.run(begin())
     assert server.requests[-1].url.path == "/delete/batch"
+
+
+def test_later_dreams_begin_in_the_world_of_the_first_ones(fake):
+    """Another world may be the default by then."""
+    dreams, server = begun(fake, fake.ok(fake.RESET_BATCH))
+    dreams.reset()
+    worlds = [server.body(n).get("world") for n in (0, 1)]
+    assert worlds == [None, fake.RESET_BATCH["world"]]
+
+
+def test_later_dreams_of_an_async_client_do_too(fake):
+    server = fake(fake.ok(fake.RESET_BATCH), fake.ok(fake.RESET_BATCH))
+
+    async def run():
+        async with server.async_client() as client:
+            await (await client.dreams(2)).reset()
+
+    asyncio.run(run())
+    assert server.body(1)["world"] == fake.RESET_BATCH["world"]

@@ -40,7 +40,7 @@ class Columns:
     """Begin many dreams in one world and return them as an object.
 
     count: B, the number of dreams, instead of `session_ids`; ids are generated.
-    world: Name of a loaded world. Default: the first one loaded.
+    world: Name of a loaded world. Default: the first one loaded. Later dreams begin in the same.
     session_ids: B different ids.
     seeds: (B,) int64. Default: drawn.
     temperature: One number, or (B,) float32; that of later dreams, too.
@@ -121,7 +121,11 @@ class Columns:
         return self.reset(seeds=self.seeds, bank=self.bank, latents=self.latents, age=self.age)
 
     def begun(self, result: ResetBatchResult, rows: Rows = None) -> ResetBatchResult:
-        """Note which dreams have begun. Raises the error of the first row that failed."""
+        """Note which dreams have begun, and in which world: later ones begin in the same.
+
+        Raises the error of the first row that failed.
+        """
+        self.world = result.world
         new = begun_rows(result)
         where = np.arange(len(self.ids))[self._where(rows)][new]
         self.steps[where], self.temperatures[where] = 0, result.temperatures[new]
