@@ -12,6 +12,8 @@ import pytest
 
 from dreamserve.api.access.keys import entry_for
 from dreamserve.engine.fake import fake_world
+from dreamserve.engine.sessions import table
+from dreamserve.errors import BackendError
 from dreamserve.local import LocalClient
 from dreamserve_client import DreamClient
 from dreamserve_protocol.errors import (
@@ -25,10 +27,10 @@ ROOT, ANN = "root-key", "ann-key"
 WAIT_S, MOST_STEPS = 30.0, 5000
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory, listening: Any) -> Iterator[str]:
+@pytest.fixture
+def url(tmp_path: Path, listening: Any) -> Iterator[str]:
     """Return the address of a server that may load worlds from a folder."""
-    folder: Path = tmp_path_factory.mktemp("worlds")
+    folder = tmp_path / "worlds"
     shutil.copytree(TAKECOVER, folder / "takecover")
     (folder / "broken").mkdir()
     keys = folder / "keys.toml"
@@ -110,3 +112,30 @@ def test_a_server_without_a_folder_loads_none(listening: Any, tmp_path: Path) ->
         pytest.raises(InvalidRequestError, match="DREAMSERVE_WORLDS_FOLDER is not set"),
     ):
         root.admin_load(folder="takecover")
+
+
+@pytest.mark.parametrize("error", [MemoryError("Unable to allocate 8 TiB"), BackendError("8 TiB")])
+def test_a_world_whose_sessions_do_not_fit_is_refused_and_changes_nothing(
+    url: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(*_: object) -> None:
+        raise error
+
+    with DreamClient(url, api_key=ROOT, max_retries=0) as root:
+        with monkeypatch.context() as patched:
+            patched.setattr(table, "Slab", make)
+            with pytest.raises(InvalidRequestError, match="8 TiB"):
+                root.admin_load(folder="takecover")
+        assert [world.name for world in root.worlds()] == ["fake"]
+        assert root.admin_load(folder="takecover").name == "takecover"
+        root.admin_unload("takecover")
+
+
+def test_the_version_that_is_served_is_loaded_once(url: str) -> None:
+    with DreamClient(url, api_key=ROOT) as root:
+        loaded = root.admin_load(folder="takecover")
+        with root.dreams(2, world="takecover", seeds=[1, 2]) as dreams:
+            assert root.admin_load(folder="takecover") == loaded
+            dreams.reset(rows=[0])
+            assert dreams.step([1, 1]).steps.tolist() == [1, 1]
+        root.admin_unload("takecover")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dreamserve.engine.handlers.worlds import described
 from dreamserve.engine.served import ServedWorlds
+from dreamserve.engine.world import World
 from dreamserve.loading import load_world
 from dreamserve.settings import Settings
 from dreamserve_protocol.errors import (
@@ -45,17 +46,27 @@ class WorldChanges:
             if self._served.draining:
                 raise DrainingError("the server is shutting down")
             try:
-                world = load_world(
-                    path, settings.backend, settings.threads, settings.precision, settings.trust
-                )
+                world = self._added(path)
             except ProblemError:
                 raise
             except DreamserveError as error:
                 raise InvalidRequestError(str(error)) from error
-            self._served.add(world)
+            except MemoryError as error:
+                raise InvalidRequestError(
+                    f"not enough memory ({error}) for {settings.capacity} sessions of this world;"
+                    " a server with a smaller --capacity needs less"
+                ) from error
             self._changed()
         log.info("loaded %s from %s", world.title, path)
         return described(world)
+
+    def _added(self, path: Path) -> World:
+        """Load the bundle at `path`; return the world that serves it."""
+        settings = self._settings
+        loaded = load_world(
+            path, settings.backend, settings.threads, settings.precision, settings.trust
+        )
+        return self._served.add(loaded)
 
     def unload(self, request: UnloadWorldRequest) -> None:
         """Retire a world. Raises WorldNotFoundError, InvalidRequestError, OverloadedError."""
