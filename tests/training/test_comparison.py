@@ -101,6 +101,11 @@ def test_the_other_controller_is_not_taken_for_an_agent_without_eyes(runs):
     assert text.count(f"controller - controller of {one}") == 1
 
 
+def test_one_episode_is_told_as_one():
+    text = comparison.report({"controller": EpisodeResults([5.0], [5])}, ["controller"])
+    assert text.splitlines()[1] == "controller  5 (one episode)"
+
+
 def test_a_controller_alone_is_played_alone_on_all_cores(runs, monkeypatch):
     recipe, one, _ = runs
     played = []

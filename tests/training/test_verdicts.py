@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dreamserve.manifest import DoneRule
+from dreamserve_training.evaluation.differences import paired
 from dreamserve_training.evaluation.prediction import break_even_threshold, ends, rewards
 from dreamserve_training.evaluation.real import EpisodeResults
 from dreamserve_training.evaluation.teacher_forcing import LatentEpisode, TeacherForced
@@ -87,6 +88,32 @@ def test_a_difference_from_random_actions_is_told_with_its_error():
     ]
     pairs = {"controller - random": played(306, 90)}  # on the same seeds
     assert verdicts_on({"real": real, "differences": pairs}) == []
+
+
+def test_one_episode_has_no_standard_error_and_proves_nothing():
+    one, other = EpisodeResults([5.0], [5]), EpisodeResults([1.0], [5])
+    figures = one.summary(limit=5)
+    assert figures["mean"] == figures["median"] == 5
+    assert (figures["std"], figures["standard_error"], figures["episodes"]) == (None, None, 1)
+    assert paired(one, EpisodeResults([1.0, 2.0], [5, 5]))["standard_error"] is None
+    real = {"random": other.summary(5), "controller": figures, "plan": other.summary(5)}
+    dream = {"T = 1.0": {**figures, "mean": 900.0}}
+    found = verdicts_on({"real": real, "dream": dream})
+    assert found == [
+        "nothing says whether the controller is better than random actions: 5 (one episode) and 1"
+        " (one episode)",
+        "nothing says whether plans are better than random actions: 1 (one episode) and 1 (one"
+        " episode)",
+    ]
+    random, controller = played(20), played(90)
+    few = {
+        "random": random,
+        "controller": controller,
+        "plan": {**played(8), "standard_error": None},
+    }
+    assert verdicts_on({"real": few}) == [
+        "nothing says whether plans are better than random actions: 8 (one episode) and 20 ± 1"
+    ]
 
 
 def test_small_returns_and_rewards_keep_their_digits():

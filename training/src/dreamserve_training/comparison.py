@@ -12,6 +12,7 @@ from dreamserve_training.data.digests import file_hash
 from dreamserve_training.dreams.policies import bundled_policy
 from dreamserve_training.envs import EnvSpec
 from dreamserve_training.evaluation.differences import controller_differences, paired
+from dreamserve_training.evaluation.figures import told
 from dreamserve_training.evaluation.real import (
     CONTROLLER,
     EpisodeResults,
@@ -94,7 +95,7 @@ def report(results: dict[str, EpisodeResults], contestants: list[str]) -> str:
         [
             f"{len(results[CONTROLLER].returns)} real episodes, mean ± standard error",
             *(
-                f"{name:<{width}}  {figures['mean']:.6g} ± {figures['standard_error']:.3g}{times}"
+                f"{name:<{width}}  {told(figures, digits=6)}{times}"
                 for name, (figures, times) in rows.items()
             ),
         ]

@@ -12,6 +12,7 @@ from dreamserve.loading import load_world
 from dreamserve_training.data.collect import code_used
 from dreamserve_training.dreams.policies import policy_returns
 from dreamserve_training.evaluation.differences import best_blind, controller_differences
+from dreamserve_training.evaluation.figures import told
 from dreamserve_training.evaluation.real import (
     CONTROLLER,
     DREAMS_ONLY,
@@ -49,7 +50,7 @@ def evaluate(recipe: ResolvedRecipe, workspace: Workspace) -> None:
     }
     write_json(workspace.evaluation, report)
     for name, figures in summaries.items():
-        logger.info("%-14s %8.5g ± %.3g", name, figures["mean"], figures["standard_error"])
+        logger.info("%-14s %s", name, told(figures, digits=5))
 
 
 def real_results(recipe: ResolvedRecipe, workspace: Workspace, policy: Policy) -> Results:

@@ -5,24 +5,19 @@ from typing import Any
 
 import numpy as np
 
-from dreamserve_training.evaluation.figures import rounded
+from dreamserve_training.evaluation.figures import mean_figures
 from dreamserve_training.evaluation.real import CONTROLLER, RANDOM, SIGHTED, EpisodeResults
 
 
 def paired(one: EpisodeResults, other: EpisodeResults) -> dict[str, Any]:
     """Return the mean difference of returns, its standard error, and the ratio of the means.
 
-    Episode i of both had the same seed. Where one has more episodes, those are left out.
+    Episode i of both had the same seed. Where one has more episodes, those are left out. The
+    standard error of one episode is None.
     """
     episodes = min(len(one.returns), len(other.returns))
     first, second = (np.asarray(each.returns[:episodes]) for each in (one, other))
-    difference = first - second
-    error = float(difference.std(ddof=1)) / episodes**0.5 if episodes > 1 else 0.0
-    figures = {
-        "mean": rounded(float(difference.mean())),
-        "standard_error": rounded(error),
-        "episodes": episodes,
-    }
+    figures: dict[str, Any] = {**mean_figures(first - second), "episodes": episodes}
     if first.mean() > 0 and second.mean() > 0:
         figures["ratio"] = round(float(first.mean() / second.mean()), 3)
     return figures

@@ -21,7 +21,7 @@ from dreamserve_training.data.workers import worker_env
 from dreamserve_training.dreams.returns import worker_world
 from dreamserve_training.envs import EnvSpec, RealEnv
 from dreamserve_training.evaluation.dreaming import AverageAgent, DreamingAgent, PlanningAgent
-from dreamserve_training.evaluation.figures import rounded
+from dreamserve_training.evaluation.figures import deviation, mean_figures, rounded
 from dreamserve_training.models.controller import Policy
 from dreamserve_training.runs.pools import worker_pool
 from dreamserve_training.runs.signals import stoppable
@@ -38,14 +38,17 @@ class EpisodeResults(NamedTuple):
     returns: list[float]
     lengths: list[int]  # steps
 
-    def summary(self, limit: int) -> dict[str, float]:
-        """Return statistics of the returns, and the share of episodes of at least `limit` steps."""
+    def summary(self, limit: int) -> dict[str, float | None]:
+        """Return statistics of the returns, and the share of episodes of at least `limit` steps.
+
+        `std` and `standard_error` of one episode are None.
+        """
         values = np.asarray(self.returns)
-        std = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+        mean, std = mean_figures(values), deviation(values)
         return {
-            "mean": rounded(float(values.mean())),
-            "std": rounded(std),
-            "standard_error": rounded(std / len(values) ** 0.5),
+            "mean": mean["mean"],
+            "std": None if std is None else rounded(std),
+            "standard_error": mean["standard_error"],
             "median": rounded(float(np.median(values))),
             "share_at_limit": round(float((np.asarray(self.lengths) >= limit).mean()), 3),
             "episodes": len(values),

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from math import hypot
 from typing import Any
 
+from dreamserve_training.evaluation.figures import told
+
 # Errors below these are none, even where a baseline has less because nothing ever changes.
 INVISIBLE = (1 / 255) ** 2  # squared, of a pixel in [0, 1]
 OF_THE_POSTERIOR = 0.02  # of a latent, which has about unit variance
@@ -84,44 +86,59 @@ def _returns(
     """
     if not {"random", "controller"} <= real.keys():
         return []
-    verdicts = []
     random, controller = real["random"], real["controller"]
     difference = differences.get("controller - random") or _unpaired(controller, random)
-    gain, error = difference["mean"], difference["standard_error"]
-    if gain <= 2 * error:
-        verdicts.append(
-            f"the controller is no better than random actions: {_told(controller)} and"
-            f" {_told(random)}, a difference of {_told(difference)}, which is not above 2 standard"
-            " errors"
-        )
-    plan = real.get("plan")
-    if plan and plan["mean"] <= random["mean"]:
-        verdicts.append(
-            f"plans are no better than random actions: {_told(plan)} and {_told(random)}"
-        )
+    verdicts = [_controller(controller, random, difference)]
+    if "plan" in real:
+        verdicts.append(_plans(real["plan"], random))
     if (dreamed := dream.get("T = 1.0")) and _exploits(dreamed, controller, random):
         verdicts.append(
-            f"the controller exploits the dream's errors: it earns {_told(dreamed)} in dreams"
-            f" at T = 1, {_told(controller)} in the real environment"
+            f"the controller exploits the dream's errors: it earns {told(dreamed)} in dreams"
+            f" at T = 1, {told(controller)} in the real environment"
         )
     return verdicts
+
+
+def _controller(
+    controller: Mapping[str, Any], random: Mapping[str, Any], difference: Mapping[str, Any]
+) -> str:
+    error, both = difference["standard_error"], f"{told(controller)} and {told(random)}"
+    if error is None:
+        return f"nothing says whether the controller is better than random actions: {both}"
+    if difference["mean"] > 2 * error:
+        return ""
+    return (
+        f"the controller is no better than random actions: {both}, a difference of"
+        f" {told(difference)}, which is not above 2 standard errors"
+    )
+
+
+def _plans(plan: Mapping[str, Any], random: Mapping[str, Any]) -> str:
+    both = f"{told(plan)} and {told(random)}"
+    if _unpaired(plan, random)["standard_error"] is None:
+        return f"nothing says whether plans are better than random actions: {both}"
+    return (
+        ""
+        if plan["mean"] > random["mean"]
+        else (f"plans are no better than random actions: {both}")
+    )
 
 
 def _exploits(
     dreamed: Mapping[str, Any], controller: Mapping[str, Any], random: Mapping[str, Any]
 ) -> bool:
     gain, imagined = (_unpaired(each, random) for each in (controller, dreamed))
-    error = hypot(gain["standard_error"], dreamed.get("standard_error", 0.0))
+    errors = gain["standard_error"], dreamed.get("standard_error", 0.0)
+    if None in errors:  # of one episode, which proves nothing
+        return False
+    error = hypot(*errors)
     size = max(abs(controller["mean"]), abs(random["mean"]))
     margin = 4 * error + OF_ITS_SIZE * size
     return bool(imagined["mean"] > 2 * max(gain["mean"], 0) + margin)
 
 
-def _unpaired(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, float]:
-    """Return the difference of two means, and its standard error."""
-    error = hypot(one.get("standard_error", 0.0), other.get("standard_error", 0.0))
+def _unpaired(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the difference of two means, and its standard error; None if one has none."""
+    errors = [each.get("standard_error", 0.0) for each in (one, other)]
+    error = None if None in errors else hypot(*errors)
     return {"mean": one["mean"] - other["mean"], "standard_error": error}
-
-
-def _told(figures: Mapping[str, Any]) -> str:
-    return f"{figures['mean']:.4g} ± {figures.get('standard_error', 0.0):.3g}"
