@@ -1,5 +1,6 @@
 """One learning: its policy and critic, its source of experience, and an iteration of both."""
 
+import json
 import time
 from dataclasses import asdict
 from typing import Any, Protocol
@@ -43,13 +44,14 @@ class Source(Protocol):
         """Go on from what `content` returned."""
 
 
-def counted(config: LearningConfig) -> dict[str, Any]:
-    """Return what the critic's values are sums of: another critic means something else."""
-    return {
-        "reward": {name: float(weight) for name, weight in config.reward.items() if weight},
-        "discount": config.discount,
-        "done_weight": config.done_weight,
-    }
+def counted(config: LearningConfig) -> str:
+    """Return what the critic's values are sums of: another critic means something else.
+
+    A text, because a checkpoint of equal strings has other bytes than one of the same string.
+    """
+    reward = {name: float(weight) for name, weight in config.reward.items() if weight}
+    counts = {"reward": reward, "discount": config.discount, "done_weight": config.done_weight}
+    return json.dumps(counts, sort_keys=True)
 
 
 class Learner:
