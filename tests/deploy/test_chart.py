@@ -97,7 +97,7 @@ def test_helm_finds_no_fault(values):
 def test_what_it_makes_is_valid_for_kubernetes(values, version):
     objects = rendered(**values)
     checked = [one for one in objects.values() if one["kind"] != "ServiceMonitor"]  # not its own
-    assert len(checked) == (8 if values else 5)
+    assert len(checked) == (9 if values else 5)
     for one in checked:
         kubernetes_validate.validate(one, version, strict=True)
 
@@ -196,6 +196,33 @@ def test_the_ingress_hashes_what_the_snippet_of_nginx_computes():
     hashed = annotations["nginx.ingress.kubernetes.io/upstream-hash-by"]
     routes = (CHART.parents[1] / "nginx/routes.conf").read_text()
     assert re.search(rf"^map \S+ {re.escape(hashed)} ", routes, re.MULTILINE)
+
+
+def test_the_ingress_does_not_publish_metrics():
+    values = {"ingress": {"enabled": True, "tlsSecret": "tls"}}
+    public, metrics = (
+        rendered(**values)[f"Ingress blue-dreamserve{suffix}"] for suffix in ("", "-metrics")
+    )
+    (rule,) = metrics["spec"]["rules"]
+    (path,) = rule["http"]["paths"]
+    assert (path["path"], path["pathType"]) == ("/metrics", "Exact")
+    allowed = metrics["metadata"]["annotations"][
+        "nginx.ingress.kubernetes.io/whitelist-source-range"
+    ]
+    assert allowed == "127.0.0.1/32"  # nobody: the controller's own address
+    assert metrics["spec"]["tls"] == public["spec"]["tls"]
+    assert [one["host"] for one in public["spec"]["rules"]] == [rule["host"]]
+
+
+def test_no_gateway_publishes_metrics():
+    text = (CHART.parents[1] / "kubernetes/envoy-gateway.yaml").read_text()
+    objects = {one["kind"]: one for one in yaml.safe_load_all(text)}
+    first, *_ = objects["HTTPRoute"]["spec"]["rules"]
+    assert first["matches"] == [{"path": {"type": "Exact", "value": "/metrics"}}]
+    (filter_,) = first["filters"]
+    named = objects["HTTPRouteFilter"]
+    assert filter_["extensionRef"]["name"] == named["metadata"]["name"]
+    assert named["spec"]["directResponse"]["statusCode"] == 404
 
 
 def test_the_ingress_passes_bodies_of_the_server_s_limit_as_they_come():

@@ -4,6 +4,7 @@ import re
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 from redis import Redis
@@ -54,6 +55,16 @@ def test_nginx_accepts_its_file(nginx_faults):
     text = (ROOT / "deploy/nginx/compose.conf").read_text()
     # Debian's nginx resolves names only at its start, and a new one needs Docker's name server
     assert nginx_faults(re.sub(r"server [\w-]+:(\d+) resolve", r"server 127.0.0.1:\1", text)) == ""
+
+
+def test_nginx_does_not_publish_metrics(running_nginx, listening):
+    text = (ROOT / "deploy/nginx/compose.conf").read_text().replace("listen 8080", "listen 80")
+    with listening() as served:
+        server = rf"server 127.0.0.1:{served.port}"
+        text = re.sub(r"server [\w-]+:\d+ resolve", server, text)
+        with running_nginx(text) as url:
+            assert httpx.get(f"{url}/readyz").status_code == 200
+            assert httpx.get(f"{url}/metrics").status_code == 404
 
 
 def test_the_servers_believe_nginx_and_nobody_else_about_addresses(compose, compose_settings):

@@ -54,6 +54,7 @@ def test_remote_clients_of_several_servers_on_one_machine_are_served_by_their_na
             for _ in range(8):
                 answer = httpx.get(f"{url}/worlds", headers={"Host": host})
                 assert answer.status_code == 200, answer.text
+            assert httpx.get(f"{url}/metrics", headers={"Host": host}).status_code == 404
             page = f"http://{host}"
             assert page in settings["allowed_origins"].split(",")
             assert stream_status(url, origin=page) == 200
@@ -77,6 +78,10 @@ def test_the_lines_for_a_path_serve_requests_and_web_sockets(
         text = text.replace(":8000", f":{served.port}")
         with running_nginx(text) as url:
             assert httpx.get(f"{url}/dreams/worlds").status_code == 200
+            assert httpx.get(f"{served.url}/metrics").status_code == 200
+            for path in ("/metrics", "//metrics", "/dreams/metrics", "/%6Detrics"):
+                assert httpx.get(f"{url}/dreams{path}").status_code == 404
+            assert httpx.get(f"{url}/dreams/sessions/metrics").json()["code"] == "session_not_found"
             assert stream_status(f"{url}/dreams") == 200
 
 

@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 
 import httpx
 import numpy as np
@@ -75,6 +77,25 @@ def test_a_client_that_only_knows_paths_is_routed_by_them(balanced, balancer, pr
             assert http.get(f"/sessions/{fork}/snapshot?&").status_code == 200
             assert http.delete(f"/sessions/{fork}").status_code == 204
             assert http.delete(f"/sessions/{route}").status_code == 204
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/metrics", "/metrics?name=x", "/%6Detrics", "//metrics", "/./metrics", "/a/../metrics"],
+)
+def test_metrics_are_not_published(balanced, path):
+    direct = [balanced.http.get(f"{url}/metrics").status_code for url in balanced.servers]
+    assert direct == [200, 200]
+    address = httpx.URL(balanced.url)
+    with closing(HTTPConnection(address.host, address.port or 80, timeout=30)) as http:
+        http.request("GET", path)  # as it is written
+        assert http.getresponse().status == 404
+
+
+def test_a_session_may_be_called_metrics(balanced, client):
+    with client.dream(seed=1, session_id="metrics") as dream:
+        assert dream.step(1).step == 1
+        assert balanced.http.get(f"{balanced.url}/sessions/metrics").status_code == 200
 
 
 def test_a_stream_and_http_reach_the_same_sessions(balanced, client):
