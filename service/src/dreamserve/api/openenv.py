@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -29,15 +29,16 @@ from dreamserve.validation import validated
 from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.ids import new_id
 from dreamserve_protocol.markers import Request
-from dreamserve_protocol.reset import ResetRequest, ResetResult
+from dreamserve_protocol.reset import ResetRequest, ResetResult, StateInclude
 from dreamserve_protocol.sessions import SessionRequest
-from dreamserve_protocol.step import StepRequest, StepResult
+from dreamserve_protocol.step import StepInclude, StepRequest, StepResult
 from dreamserve_protocol.verbs import BY_NAME
 from dreamserve_protocol.wire import fields_of, with_png
 
 CLOSE = "close"
 MAX_EPISODE_ID = 255  # characters, as in OpenEnv
-_OBSERVED = ("latent", "frame", "mixture", "state")
+# A result's fields have the names by which requests include them.
+_OBSERVED = ("latent", *sorted({*get_args(StateInclude), *get_args(StepInclude)}))
 _SHOWN = 80
 
 R = TypeVar("R")

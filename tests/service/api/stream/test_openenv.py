@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import orjson
@@ -12,7 +12,10 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from dreamserve.backends.fake import KINDS
 from dreamserve.engine.fake import fake_world
+from dreamserve_protocol.reset import StateInclude
+from dreamserve_protocol.step import StepInclude
 
 pytestmark = pytest.mark.anyio
 PATIENCE_S = 30.0
@@ -88,6 +91,21 @@ async def test_an_episode_may_have_frames_and_state(server, env):
     assert one["observation"].keys() == {"latent"}
     await env.ask("reset")
     assert (await env.ask("step", action=1))["observation"].keys() == {"latent"}
+
+
+@pytest.mark.parametrize("seen", ["frame", "vector"])
+async def test_all_that_can_be_included_is_observed(listening, seen):
+    kinds = KINDS["signals"] | (KINDS["vector"] if seen == "vector" else {})
+    absent = {"frame", "vector"} - {seen}
+    with listening(fake_world(**kinds)) as served:
+        async with env_of(served) as env:
+            for kind, literal, fields in (
+                ("reset", StateInclude, {}),
+                ("step", StepInclude, {"action": 1}),
+            ):
+                include = sorted({*get_args(literal)} - absent)
+                told = await env.ask(kind, include=include, **fields)
+                assert told["observation"].keys() == {"latent", *include}
 
 
 async def test_a_world_is_chosen_on_reset(env):
