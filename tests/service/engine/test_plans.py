@@ -225,6 +225,23 @@ def test_whatever_a_step_is_worth_the_search_ends_with_the_optimum(weight: float
     assert plan.value == pytest.approx(weight * sum(0.99**t for t in range(8)))
 
 
+@pytest.mark.parametrize("particles", [1, 3, 6, 7, 12, 28, 48])
+@pytest.mark.parametrize("discount", [0.9, 0.95, 0.99])
+def test_however_many_particles_a_mean_has_the_search_ends_with_the_optimum(
+    particles: int, discount: float
+) -> None:
+    """Their mean, of equal numbers, may differ from each of them in the last bit."""
+    world = fake_world()
+    rule = RewardRule(kind="constant", value=1.0)
+    world.spec = world.spec.model_copy(update={"reward": rule})
+    Counting(world)
+    dream = dream_on(world)
+    fields = {"horizon": 7, "iterations": 4, "particles": particles, "discount": discount}
+    plan = dream.plan(session_id="a", candidates=6, **fields)
+    assert (plan.iterations, plan.evaluations) == (1, 6)
+    assert dream.plan(session_id="a", candidates=6, **fields).evaluations == 1
+
+
 def test_a_value_stands_for_what_follows_the_last_step(worth: Worth) -> None:
     present = present_of(fake_world(**KINDS["signals"]))
     whole, half = (

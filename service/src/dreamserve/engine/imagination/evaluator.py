@@ -115,7 +115,8 @@ class CandidateEvaluator:
         factors[0] = 1.0
         weights = np.multiply.accumulate(factors)
         reward = objective.reward * float(np.float32(rule.value))
-        return float(np.add.accumulate(weights * reward)[-1])
+        most = float(np.add.accumulate(weights * reward)[-1])
+        return float(self._mean(np.full(self.particles, most))[0])  # rounded as candidates' are
 
     def _dream(
         self, actions: Actions, held: Int64, rows: Int64, seed: UInt64
