@@ -1,6 +1,9 @@
 """Minari datasets in, dreams and recorded episodes out."""
 
+import re
+import shlex
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from typer.testing import CliRunner
 from dreamserve.local import LocalClient
 from dreamserve_training.cli import app
 from dreamserve_training.data.description import read_description
-from dreamserve_training.data.episodes import DataError, episode_paths, load_episode
+from dreamserve_training.data.episodes import DataError, episode_paths, load_episode, save_episode
 from dreamserve_training.data.gym_spaces import from_gymnasium, to_gymnasium
 from dreamserve_training.data.sources.minari_export import write_minari
 from dreamserve_training.data.transitions import Transitions
@@ -183,3 +186,21 @@ def test_an_export_that_fails_leaves_no_dataset(minari, tiny_bundle, tmp_path):
         run("import", "minari:tests/none-v0", tmp_path / "out")
     with pytest.raises(ValueError, match="--policy must be random or bundled"):
         run("dreams", tiny_bundle, "tests/x-v0", "--policy", "best")
+
+
+def test_the_example_of_the_help_writes_what_a_recipe_collected(minari, tmp_path, monkeypatch):
+    """Its folder says nothing of the actions that were possible."""
+    monkeypatch.chdir(tmp_path)
+    help_text = " ".join(run("minari", "--help").split())
+    words = shlex.split(re.search(r"Example: dreamserve-train (.*\)')", help_text)[1])
+    folder = Path(words[1])
+    folder.mkdir(parents=True)
+    for number in range(2):
+        episode = {
+            "frames": FRAMES[:T],
+            "actions": np.arange(T) % 3,
+            "rewards": np.ones(T, np.float32),
+            "terminated": np.arange(T) == T - 1,
+        }
+        save_episode(folder / f"episode-{number:06d}.npz", episode)
+    assert run(*words).startswith(f"minari:{words[2]}: 2 episodes")

@@ -4,6 +4,7 @@ import signal
 import sys
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -187,6 +188,21 @@ def no_plan(rng, space):
 def test_errors_of_the_users_code_are_told_with_the_episode_and_the_line(options, says):
     with pytest.raises(FailedEnvironmentError, match=rf"{says}.*\(.*\.py, line \d+\)"):
         probe(Recipe(**{"env": Motor, "name": "motor", **options}))
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        {"env": lambda: Path("map.txt").read_text()},
+        {"record": lambda env, seen: np.load("map.txt")},
+    ],
+)
+def test_a_file_that_is_named_from_the_wrong_folder_is_told_how_to_name_it(lost):
+    says = r"No such file.*'map\.txt' \(.*line \d+\); .*Path\(__file__\)\.parent / 'map\.txt'"
+    with pytest.raises(FailedEnvironmentError, match=says):
+        probe(Recipe(**{"env": Motor, "name": "motor", **lost}))
+    with pytest.raises(FailedEnvironmentError, match=r"'/no/map\.txt' \(.*line \d+\)$"):
+        probe(Recipe(env=lambda: np.load("/no/map.txt"), name="motor"))
 
 
 def test_a_worker_whose_environment_exits_is_an_error(tmp_path):

@@ -1,6 +1,7 @@
 """What an environment tells of itself is understood, or refused with what would be right."""
 
 import itertools
+import re
 
 import gymnasium
 import numpy as np
@@ -158,10 +159,25 @@ def test_actions_have_their_own_bounds_and_names():
     assert actions(spaces.MultiBinary(4)).n == 4
 
 
+def test_the_advice_for_actions_without_bounds_helps():
+    env = gymnasium.make("CartPole-v1")
+    env.action_space = spaces.Box(-np.inf, np.inf, (2,))
+    with pytest.raises(UnsupportedEnvironmentError) as refused:
+        actions(env.action_space, NONE)
+    advice = re.search(r"gymnasium.wrappers.TransformAction\(.*\)\)", str(refused.value))
+    names = {
+        "gymnasium": gymnasium,
+        "env": env,
+        "low": np.float32([-1, -2]),
+        "high": np.float32([1, 1]),
+    }
+    assert actions(eval(advice[0], names).action_space, NONE).low == (-1, -2)
+
+
 @pytest.mark.parametrize(
     ("space", "wishes", "says"),
     [
-        (spaces.Box(-np.inf, np.inf, (2,)), NONE, r"action 0 is in \[-inf, inf\].*RescaleAction"),
+        (spaces.Box(-np.inf, np.inf, (2,)), NONE, r"action 0 is in \[-inf, inf\].*need finite"),
         (spaces.Box(0, 9, (2,), np.int64), NONE, "whole numbers are a MultiDiscrete space"),
         (spaces.Tuple([spaces.Discrete(2)]), NONE, "a world takes Discrete, Box, MultiDiscrete"),
         (spaces.Discrete(3), Wishes(action_names=("a", "b")), "3 actions.*but 2 action_names"),

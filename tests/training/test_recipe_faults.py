@@ -1,10 +1,12 @@
 """A recipe that cannot be run is refused when it is read, by the line, the field or the option."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import count
 
 import pytest
 
+from dreamserve.observations import Crop, FrameSpec
 from dreamserve_training.data.collect import CollectConfig, _begin
 from dreamserve_training.passes import resolve_passes
 from dreamserve_training.probe import probe
@@ -125,6 +127,9 @@ LATE = {  # options that a stage reads after hours
     "vae={'frames': 9, 'batch_size': 10}": "frames 9 must be at least batch_size, 10",
     "train={'device': 'gpu9'}": "device must be 'auto', 'cpu'",
     "vae={'z_dim': 0}": "z_dim must be greater",
+    "batch_size=1, train={'devices': 2}": "train: 2 processes cannot share batches of 1",
+    "batch_size=3, train={'devices': 2, 'num_nodes': 2}": "train: 4 processes cannot share",
+    "train={'devices': 2, 'carry_state': True}": "train: one process alone .*carry_state",
     "iterations=[Iteration(episodes=9, evaluate={'plan': {'horizon': 0}})]": "plan: horizon",
 }
 
@@ -133,6 +138,16 @@ LATE = {  # options that a stage reads after hours
 def test_an_option_of_a_late_stage_is_refused_before_anything_is_collected(load, probed, option):
     with pytest.raises(ValueError, match=LATE[option]):
         resolve_passes(load(f"RECIPE = Recipe(env='CartPole-v1', {option})"), probed)
+
+
+def test_batches_of_v_are_large_enough_for_its_processes(load, probed):
+    recipe = load("RECIPE = Recipe(env='CartPole-v1', vae={'batch_size': 2, 'devices': 3})")
+    resolve_passes(recipe, probed)  # the V of numbers is no training
+    whole = Crop(top=0, bottom=8, left=0, right=8)
+    pictures = FrameSpec(source_shape=(8, 8, 3), crop=whole, shape=(8, 8, 3))
+    seeing = replace(probed, env=replace(probed.env, observation=pictures))
+    with pytest.raises(ValueError, match="vae: 3 processes cannot share batches of 2"):
+        resolve_passes(recipe, seeing)
 
 
 def test_lists_and_arrays_are_as_good_as_tuples(load, probed):

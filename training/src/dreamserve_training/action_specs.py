@@ -64,8 +64,9 @@ def _box(space: spaces.Box, wishes: Wishes, name: str) -> BoxSpace:
         if not np.isfinite(bounds).all() or max(map(abs, bounds)) > 1e30:
             raise UnsupportedEnvironmentError(
                 f"{name}: {component} is in [{bounds[0]:g}, {bounds[1]:g}]; actions need finite"
-                " bounds. Wrap the environment: gymnasium.wrappers.RescaleAction, or"
-                " gymnasium.wrappers.TransformAction with a Box of the values that make sense"
+                " bounds. Wrap the environment, with the numbers that make sense:"
+                " gymnasium.wrappers.TransformAction(env, lambda action: action,"
+                " gymnasium.spaces.Box(low, high))"
             )
     return _made(BoxSpace, name, low=tuple(low), high=tuple(high), names=names)
 

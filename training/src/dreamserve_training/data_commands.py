@@ -71,7 +71,11 @@ def import_(
     )
 
 
-@commands.command(epilog=example("minari runs/takecover/episodes/train takecover/random-v0"))
+@commands.command(
+    epilog=example(
+        "minari runs/takecover/episodes/train takecover/random-v0 --actions 'Discrete(3)'"
+    )
+)
 def minari(
     episodes: Annotated[Path, typer.Argument(help="Folder of raw episodes (*.npz).")],
     dataset_id: Annotated[str, typer.Argument(help="Id of the new Minari dataset.")],

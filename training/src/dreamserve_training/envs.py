@@ -7,6 +7,7 @@ real observations exactly as the training data was prepared.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from traceback import extract_tb
 from typing import Any
 
@@ -54,7 +55,18 @@ def running(what: str, *passed: type[Exception]) -> Iterator[None]:
         last = extract_tb(error.__traceback__)[-1]
         told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         place = f"({last.filename}, line {last.lineno})"
-        raise FailedEnvironmentError(f"{what}: {told} {place}") from error
+        raise FailedEnvironmentError(f"{what}: {told} {place}{_advice(error)}") from error
+
+
+def _advice(error: BaseException) -> str:
+    """Return how to name a file that is not found from a worker's working directory."""
+    name = getattr(error, "filename", None) if isinstance(error, FileNotFoundError) else None
+    if not isinstance(name, str) or Path(name).is_absolute():
+        return ""
+    return (
+        "; environments run in folders of their own: name files by the recipe's, as"
+        f" Path(__file__).parent / {name!r}"
+    )
 
 
 @dataclass(frozen=True)

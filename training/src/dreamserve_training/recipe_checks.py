@@ -9,6 +9,7 @@ import torch
 from pydantic import ValidationError
 
 from dreamserve.manifest import WorldSpec
+from dreamserve.observations import FrameSpec
 from dreamserve.spaces import ActionSpace
 from dreamserve.validation import validated
 from dreamserve_protocol.errors import CallerError, InvalidActionError
@@ -62,6 +63,7 @@ def check_world(recipe: ResolvedRecipe) -> None:
     M's weights take no memory here.
     """
     _check_done(recipe)
+    _check_shares(recipe)
     _check_memory_options(recipe)
     options = {
         "z_dim": recipe.vae.z_dim,
@@ -85,6 +87,24 @@ def check_world(recipe: ResolvedRecipe) -> None:
         check_plan_fields(spec, recipe.evaluate.plan)
     except CallerError as error:
         raise RecipeError(f"evaluate: plan: {error}") from error
+
+
+def _check_shares(recipe: ResolvedRecipe) -> None:
+    """Raise RecipeError for batches that the processes of a training of V or M cannot share."""
+    if isinstance(recipe.env.observation, FrameSpec):  # the V of numbers is no training
+        _check_share("vae", recipe.vae.devices * recipe.vae.num_nodes, recipe.vae.batch_size)
+    processes = recipe.train.devices * recipe.train.num_nodes
+    _check_share("train", processes, recipe.batch_size)
+    if processes > 1 and recipe.train.carry_state:
+        raise RecipeError("train: one process alone carries M's state (carry_state) over windows")
+
+
+def _check_share(field: str, processes: int, rows: int) -> None:
+    if rows < processes:
+        raise RecipeError(
+            f"{field}: {processes} processes cannot share batches of {rows}: take fewer devices, or"
+            " a larger batch_size"
+        )
 
 
 def _check_memory_options(recipe: ResolvedRecipe) -> None:
