@@ -102,7 +102,12 @@ def create_app(engine: Engine, settings: Settings) -> App:
     if settings.root_path:
         app.add_middleware(Prefix, prefix=settings.root_path)
     if settings.origins:
-        app.add_middleware(Cors, origins=settings.origins, problems=service.problems)
+        app.add_middleware(
+            Cors,
+            origins=settings.origins,
+            problems=service.problems,
+            logs_all=settings.access_log,
+        )
     return app
 
 

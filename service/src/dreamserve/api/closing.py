@@ -10,7 +10,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from dreamserve.api.bounded import Bounded
 from dreamserve.api.connections import Connections
-from dreamserve.api.heads import Refusal
+from dreamserve.api.heads import Refusal, path_of
 from dreamserve.api.problems import Problems
 from dreamserve_protocol.errors import BadRequestError, DrainingError
 
@@ -82,6 +82,7 @@ class ClosingProtocol(Bounded, HttpToolsProtocol):
     def _refuse(self, refusal: Refusal) -> None:
         """Send `refusal` after the responses to earlier requests, and close the connection."""
         self._refused = True
+        request = self._known_of_request() if self.shared.settings.access_log else None
         self.flow.resume_reading()
         self.transport.lingers = True
         if self._in_body:  # the request is being served: stop that
@@ -97,6 +98,15 @@ class ClosingProtocol(Bounded, HttpToolsProtocol):
         # uvicorn treats the refusal as a request whose application sends the response.
         self.on_message_begin()
         self.url = b"/"
-        self.app = refusal.response(self._problems)
+        self.app = refusal.response(self._problems, request)
         super().on_headers_complete()
         self.cycle.keep_alive = False
+
+    def _known_of_request(self) -> dict[str, str]:
+        """Return method and path of the incomplete request, as far as they have been read."""
+        if self._in_body:
+            return {"method": self.scope["method"], "path": self.scope["path"]}
+        is_begun = self.scope is not None and "method" not in self.scope
+        if not (is_begun and self.url):
+            return {}
+        return {"method": self.parser.get_method().decode("latin-1"), "path": path_of(self.url)}

@@ -2,14 +2,16 @@
 
 import secrets
 from collections.abc import Sequence
+from time import perf_counter
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dreamserve.api.access_log import log_request
 from dreamserve.api.origins import forbidden_origin
-from dreamserve.api.problems import MEDIA_TYPE, Problems
+from dreamserve.api.problems import MEDIA_TYPE, OTHER, Problems
 from dreamserve.api.responses import problem_response
 from dreamserve_protocol.errors import ForbiddenOriginError
 
@@ -39,6 +41,19 @@ class _Middleware(CORSMiddleware):
     """Starlette's, which refuses a preflight with a problem."""
 
     problems: Problems
+    logs_all: bool
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection; log a preflight, which no other layer sees."""
+        if not (self.logs_all and _is_preflight(scope)):
+            await super().__call__(scope, receive, send)
+            return
+        began_s = perf_counter()
+        response = self.preflight_response(Headers(scope=scope))
+        await response(scope, receive, send)
+        known = {"request_id": response.headers.get("x-request-id"), "verb": OTHER}
+        passed_s, path = perf_counter() - began_s, scope["path"]
+        log_request(response.status_code, passed_s, path, **known, method=scope["method"])
 
     def preflight_response(self, request_headers: Headers) -> Response:
         """Return the response to OPTIONS of a web page of another origin."""
@@ -64,6 +79,13 @@ class _Middleware(CORSMiddleware):
         return _forbidden(", ".join(unknown), REQUEST_HEADERS)
 
 
+def _is_preflight(scope: Scope) -> bool:
+    if scope["type"] != "http" or scope["method"] != "OPTIONS":
+        return False
+    headers = Headers(scope=scope)
+    return "origin" in headers and "access-control-request-method" in headers
+
+
 def _forbidden(what: str, allowed: Sequence[str]) -> ForbiddenOriginError:
     return ForbiddenOriginError(
         f"web pages of other origins may not send {what[:_SHOWN]}; they may send"
@@ -78,7 +100,9 @@ class Cors:
     without one to a page, which may not read it then.
     """
 
-    def __init__(self, app: ASGIApp, origins: frozenset[str], problems: Problems) -> None:
+    def __init__(
+        self, app: ASGIApp, origins: frozenset[str], problems: Problems, *, logs_all: bool = False
+    ) -> None:
         self._varies = "*" not in origins
         self._app = _Middleware(
             app,
@@ -87,7 +111,7 @@ class Cors:
             allow_headers=REQUEST_HEADERS,
             expose_headers=RESPONSE_HEADERS,
         )
-        self._app.problems = problems
+        self._app.problems, self._app.logs_all = problems, logs_all
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""

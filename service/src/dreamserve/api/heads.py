@@ -4,6 +4,8 @@ import logging
 import re
 import secrets
 from collections.abc import Iterable
+from time import perf_counter
+from urllib.parse import unquote
 
 from httptools import (
     HttpParserCallbackError,
@@ -15,7 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from dreamserve.api.problems import Problems
+from dreamserve.api.access_log import log_request
+from dreamserve.api.problems import OTHER, Problems
 from dreamserve.api.responses import problem_response
 from dreamserve_protocol.errors import (
     BadRequestError,
@@ -54,9 +57,12 @@ class Refusal(Exception):
             error = HttpParserError("Invalid request target")
         return cls(BadRequestError(f"not a valid HTTP/1.1 request: {error}"))
 
-    def response(self, problems: Problems) -> ASGIApp:
-        """Return the application that sends the error, and note it with its request id."""
-        request_id = secrets.token_hex(16)
+    def response(self, problems: Problems, request: dict[str, str] | None = None) -> ASGIApp:
+        """Return the application that sends the error, and note it with its request id.
+
+        It logs the request if `request` is what is known of it: `method` and `path`, or nothing.
+        """
+        request_id, began_s = secrets.token_hex(16), perf_counter()
         problems.note(self.error, request_id)
         response = problem_response(self.error, request_id)
         response.headers.append((b"connection", b"close"))
@@ -64,8 +70,19 @@ class Refusal(Exception):
         async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
             scope["state"] = {"request_id": request_id}
             await response(scope, receive, send)
+            if request is not None:
+                passed_s = perf_counter() - began_s
+                known = {"request_id": request_id, "verb": OTHER, **request}
+                log_request(self.error.status, passed_s, **known)
 
         return refuse
+
+
+def path_of(target: bytes) -> str:
+    """Return the path of a request's target, without its query and host."""
+    absolute = _ABSOLUTE.match(target)
+    path = target[absolute.end() if absolute else 0 :].partition(b"?")[0]
+    return unquote(path.decode("latin-1"))
 
 
 def too_large(limit: int) -> Refusal:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice
+from time import perf_counter
 from typing import Any, TypeVar, get_args
 
 from starlette.types import Message, Receive, Scope, Send
@@ -21,6 +22,7 @@ from starlette.types import Message, Receive, Scope, Send
 from dreamserve.api import codec
 from dreamserve.api.access.callers import Caller
 from dreamserve.api.access.handshakes import accept
+from dreamserve.api.access_log import log_request
 from dreamserve.api.async_engine import never
 from dreamserve.api.elements import is_quick
 from dreamserve.api.problems import OTHER, problem_of
@@ -80,7 +82,7 @@ class Episodes:
         self, environment: "Environment", message: Message, request_id: str
     ) -> Message:
         """Return the message to send for one that came."""
-        verb = OTHER
+        verb, status, began_s = OTHER, 200, perf_counter()
         try:
             environment.caller.check()
             kind, data, is_small = await environment.read(message)
@@ -98,7 +100,11 @@ class Episodes:
         except Exception as error:
             self._service.problems.note(error, request_id, verb, environment.session_id)
             _, problem = problem_of(error, request_id)
+            status = problem.status
             response = {"type": "error", "data": {"message": problem.detail, **fields_of(problem)}}
+        if self._service.settings.access_log:
+            known = {"request_id": request_id, "verb": verb, "session_id": environment.session_id}
+            log_request(status, perf_counter() - began_s, **known, transport="openenv")
         return {"type": "websocket.send", "text": codec.encode(response, as_msgpack=False).decode()}
 
 
