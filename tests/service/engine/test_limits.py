@@ -12,6 +12,7 @@ from dreamserve.engine.fake import fake_world
 from dreamserve.engine.limits import Limits
 from dreamserve.engine.scheduling.jobs import SMALL_BYTES
 from dreamserve.engine.sessions.sizes import answer_bytes
+from dreamserve.engine.sessions.slab import slab_bytes
 from dreamserve.local import LocalClient
 from dreamserve_protocol.batches import DeleteBatchRequest, ResetBatchRequest, StepBatchRequest
 from dreamserve_protocol.branches import ForkRequest
@@ -23,8 +24,15 @@ from dreamserve_protocol.plan import PlanRequest
 from dreamserve_protocol.policies import LinearPolicy
 from dreamserve_protocol.reset import ResetRequest
 from dreamserve_protocol.rollout import RolloutRequest
-from dreamserve_protocol.sessions import RestoreRequest, SessionRequest, Snapshot, SnapshotRequest
+from dreamserve_protocol.sessions import (
+    DeleteRequest,
+    RestoreRequest,
+    SessionRequest,
+    Snapshot,
+    SnapshotRequest,
+)
 from dreamserve_protocol.step import StepRequest
+from dreamserve_protocol.worlds import WorldsRequest
 
 Ask = Callable[[Engine, Request], Any]
 
@@ -125,13 +133,30 @@ def test_the_memory_that_clients_can_fill_adds_up() -> None:
         limits=Limits(job_bytes=5000),
     )
     bounds = engine.usage.memory_bounds
-    assert bounds["sessions"] == 2 * engine.usage.memory_bytes
+    slabs = engine.table.numbered.values()
+    assert [len(slab.step) for slab in slabs] == [10, 10]  # each has room for all
+    assert bounds["sessions"] == engine.usage.memory_bytes == 2 * 10 * slab_bytes(fake_spec())
     assert bounds["last plans"] == 1000
     assert bounds["jobs"] == 2 * (64 * SMALL_BYTES + 5000)
     assert bounds["last results"] == 10 * answer_bytes(fake_spec())
     assert bounds["rewind windows"] == 100_000
     assert all(np.isfinite(size) and size > 0 for size in bounds.values())
     assert Engine([fake_world()]).usage.memory_bounds["jobs"] == np.inf
+
+
+def test_the_memory_of_sessions_is_that_of_all_worlds_that_are_here(ask: Ask) -> None:
+    now_s = [0.0]
+    engine = Engine([fake_world("one")], capacity=10, clock=lambda: now_s[0])
+    of_one = engine.usage.memory_bytes
+    engine.served.add(fake_world("two"))
+    assert engine.usage.memory_bytes == 2 * of_one
+    ask(engine, ResetRequest("two", session_id="a", seed=1))
+    engine.served.remove("two")
+    assert engine.usage.memory_bytes == 2 * of_one  # it has a session
+    ask(engine, DeleteRequest("a"))
+    now_s[0] += 2.0
+    ask(engine, WorldsRequest())
+    assert engine.usage.memory_bytes == of_one
 
 
 def test_a_last_result_with_everything_takes_no_more_than_its_bound(ask: Ask) -> None:

@@ -115,7 +115,7 @@ METRICS: tuple[Row, ...] = (
     Row("dreamserve_sessions_free", "gauge", "Sessions that can still begin.", (),
         _one(lambda service: service.engine.usage.capacity - service.engine.session_count)),
     Row("dreamserve_sessions_memory_bytes", "gauge",
-        "Memory for all sessions, allocated at start.", (),
+        "Memory for sessions: of `capacity` of them for each world, allocated as it is loaded.", (),
         _one(lambda service: service.engine.usage.memory_bytes)),
     Row("dreamserve_sessions_created_total", "counter", "Sessions that began.", ("world",),
         _by_world(lambda world: world.created)),

@@ -80,7 +80,7 @@ class Engine:
         self._executor = Executor(respond, self._contexts, self.queue, self.measures, self.gate)
         self._turning = threading.Lock()  # held during a turn; its holder owns all other state
         self.served = ServedWorlds(self._contexts, options, self._turning)
-        self.usage = Usage(by_name, self.table, self.queue.scheduler, options)
+        self.usage = Usage(self.table, self.queue.scheduler, options)
         self._driver: Driver = InlineDriver()
         self._runner = Runner(self.turn, self._settle, self.queue, self.gate)
 

@@ -4,14 +4,13 @@ Any thread may read it.
 """
 
 from collections import Counter
-from collections.abc import Mapping
 
 from dreamserve.engine.memory import memory_bounds
 from dreamserve.engine.options import EngineOptions
 from dreamserve.engine.queue import RequestScheduler
 from dreamserve.engine.sessions.slab import WorldMeasures, slab_bytes
 from dreamserve.engine.sessions.table import SessionTable
-from dreamserve.engine.world import World
+from dreamserve.manifest import WorldSpec
 
 
 class Usage:
@@ -19,13 +18,11 @@ class Usage:
 
     def __init__(
         self,
-        worlds: Mapping[str, World],
         table: SessionTable,
         scheduler: RequestScheduler,
         options: EngineOptions,
     ) -> None:
-        self._worlds, self._table = worlds, table
-        self._scheduler, self._options = scheduler, options
+        self._table, self._scheduler, self._options = table, scheduler, options
 
     @property
     def capacity(self) -> int:
@@ -34,13 +31,18 @@ class Usage:
 
     @property
     def memory_bytes(self) -> int:
-        """Memory for `capacity` sessions of the world with the largest state."""
-        return self.capacity * max(slab_bytes(world.spec) for world in self._worlds.values())
+        """Memory of the sessions' slabs: each world that is here has one, for `capacity` sessions."""
+        return self.capacity * sum(map(slab_bytes, self._specs))
 
     @property
     def memory_bounds(self) -> dict[str, float]:
         """The most bytes that clients can make it hold, by what they are for."""
-        return memory_bounds((world.spec for world in self._worlds.values()), self._options)
+        return memory_bounds(self._specs, self._options)
+
+    @property
+    def _specs(self) -> list[WorldSpec]:
+        """The worlds that have a slab, those included that take no new sessions."""
+        return [slab.world.spec for slab in self._table.numbered.copy().values()]
 
     @property
     def of_worlds(self) -> dict[str, WorldMeasures]:
