@@ -49,7 +49,9 @@ def running(what: str, *passed: type[Exception]) -> Iterator[None]:
     """
     try:
         yield
-    except (*passed, Stopped):
+    except Stopped:
+        raise
+    except passed:
         raise
     except (Exception, SystemExit) as error:
         last = extract_tb(error.__traceback__)[-1]
