@@ -198,6 +198,15 @@ def test_the_ingress_hashes_what_the_snippet_of_nginx_computes():
     assert re.search(rf"^map \S+ {re.escape(hashed)} ", routes, re.MULTILINE)
 
 
+@pytest.mark.parametrize(
+    "store",
+    ["sqlite:/data/a.db", "redis://r:6379/0", "rediss://r", "unix:///run/redis/r.sock"],
+)
+def test_every_kind_of_store_is_accepted(store):
+    environment = {one["name"]: one.get("value") for one in container(store=store)["env"]}
+    assert environment[f"{PREFIX}STORE"] == store
+
+
 def test_the_ingress_does_not_publish_metrics():
     values = {"ingress": {"enabled": True, "tlsSecret": "tls"}}
     public, metrics = (

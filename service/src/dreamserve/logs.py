@@ -84,6 +84,12 @@ class BoundedHandler(logging.StreamHandler[Any]):
         super().close()
 
 
+def are_json() -> bool:
+    """Return whether log lines are JSON, as `set_up` wanted them."""
+    formatters = [handler.formatter for handler in logging.getLogger().handlers]
+    return any(isinstance(one, JsonFormatter) for one in formatters)
+
+
 def leaves_out(logger: str, message: str, code: str) -> bool:
     """Return whether the line of an event would be left out because of its rate; then count it.
 

@@ -310,6 +310,14 @@ class Settings(BaseModel):
         return settings
 
 
+def logs_as_json(given: dict[str, Any]) -> bool:
+    """Return whether the log is wanted as JSON, also where other settings are not valid.
+
+    `given` are options of the command line.
+    """
+    return (given.get("log_format") or os.environ.get(f"{PREFIX}LOG_FORMAT")) == "json"
+
+
 def masked(text: str) -> str:
     """Return a text without the users and passwords of URLs in it."""
     return _SECRET.sub(lambda found: "/***@" if found[0][0] == "/" else f"{found[1]}=***", text)

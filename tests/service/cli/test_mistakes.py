@@ -217,6 +217,36 @@ def test_sessions_that_do_not_fit_in_memory_are_refused(run, tiny_bundle, monkey
     assert (done.status, done.err) == (1, f"dreamserve: {message}\n")
 
 
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({}, "cannot listen on 192.0.2.1"),
+        ({"DREAMSERVE_CAPACITY": "0"}, "DREAMSERVE_CAPACITY is '0'"),
+        ({"DREAMSERVE_PROT": "1"}, "did you mean DREAMSERVE_PORT"),
+        ({"DREAMSERVE_TLS_CERT": "none"}, "both --tls-cert and --tls-key"),
+    ],
+)
+@pytest.mark.parametrize("by", ["variable", "option"])
+def test_a_start_that_fails_is_an_event_where_the_log_is_json(
+    run, tiny_bundle, by, variables, reason
+) -> None:
+    as_json = ["--log-format", "json"] if by == "option" else []
+    if by == "variable":
+        variables = {**variables, "DREAMSERVE_LOG_FORMAT": "json"}
+    done = run("serve", tiny_bundle, "--host", "192.0.2.1", *as_json, **variables)
+    assert (done.status, done.out) == (1, "")
+    (line,) = done.err.splitlines()
+    event = json.loads(line)
+    assert event.pop("time")
+    assert reason in event.pop("reason")
+    assert event == {
+        "level": "error",
+        "logger": "dreamserve",
+        "message": "ended by an error",
+        "status": 1,
+    }
+
+
 def test_an_interrupt_while_loading_ends_with_130_and_no_traceback(
     run, tiny_bundle, monkeypatch
 ) -> None:

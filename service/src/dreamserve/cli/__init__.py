@@ -9,9 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from dreamserve import __version__
+from dreamserve import __version__, logs
 from dreamserve.cli.group import Commands, examples, telling_of_otel
 from dreamserve.cli.options import Bundles, takes_settings
+from dreamserve.settings import logs_as_json
+
+ERROR_LINES_PER_S = 10  # until the settings say how many
 
 main = typer.Typer(
     cls=Commands, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -63,6 +66,8 @@ def serve(bundles: Bundles, given: dict[str, Any]) -> None:
     from dreamserve.cli.stopping import exit_when_told
 
     exit_when_told()  # first: what is imported next takes a while
+    if logs_as_json(given):  # an error may come before all settings are known
+        logs.set_up("error", True, ERROR_LINES_PER_S)
     from dreamserve.backends.trial_start import ready_process
 
     with ready_process():  # it starts while the server is imported

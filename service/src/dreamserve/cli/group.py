@@ -1,5 +1,6 @@
 """What all commands share: examples in their help, and errors told in one line."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,10 +10,13 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from dreamserve import logs
 from dreamserve.errors import SettingsError
 from dreamserve_protocol.errors import DreamserveError
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
+
+log = logging.getLogger("dreamserve")
 
 
 def examples(*lines: str) -> str:
@@ -59,5 +63,8 @@ class Commands(TyperGroup):
 
 
 def _end(message: str, status: int) -> None:
-    typer.echo(f"dreamserve: {message}", err=True)
+    if logs.are_json():
+        log.error("ended by an error", extra={"fields": {"reason": message, "status": status}})
+    else:
+        typer.echo(f"dreamserve: {message}", err=True)
     raise typer.Exit(status)

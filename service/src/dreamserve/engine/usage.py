@@ -31,7 +31,7 @@ class Usage:
 
     @property
     def memory_bytes(self) -> int:
-        """Memory of the sessions' slabs: each world that is here has one, for `capacity` sessions."""
+        """Memory of the sessions' slabs: one for each world that is here, of `capacity` rows."""
         return self.capacity * sum(map(slab_bytes, self._specs))
 
     @property
