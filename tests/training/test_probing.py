@@ -13,7 +13,7 @@ from dreamserve.observations import Crop, FrameSpec
 from dreamserve_training.action_specs import action_spec
 from dreamserve_training.env_specs import Wishes, observation_spec, step_limit
 from dreamserve_training.env_values import UnsupportedEnvironmentError, as_frame, as_vector
-from dreamserve_training.envs import env_action
+from dreamserve_training.envs import FailedEnvironmentError, env_action
 from dreamserve_training.probe import probe
 from dreamserve_training.recipe import Recipe
 
@@ -186,6 +186,13 @@ def test_the_advice_for_actions_without_bounds_helps():
 def test_actions_that_cannot_be_planned_are_refused(space, wishes, says):
     with pytest.raises(UnsupportedEnvironmentError, match=f"Env: .*{says}"):
         actions(space, wishes)
+
+
+def test_an_environment_that_cannot_name_its_actions_fails_by_name():
+    env = Player(spaces.Discrete(2))
+    env.get_action_meanings = lambda: 1 / 0
+    with pytest.raises(FailedEnvironmentError, match=r"Env: .*ZeroDivisionError.*line \d+"):
+        action_spec(env.action_space, env, NONE, "Env")
 
 
 @pytest.mark.parametrize(

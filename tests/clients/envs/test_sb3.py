@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import VecMonitor, VecNormalize  # noqa: E
 
 from dreamserve.backends.fake import SPACES  # noqa: E402
 from dreamserve.engine.fake import fake_world  # noqa: E402
+from dreamserve_client import APIConnectionError  # noqa: E402
 from dreamserve_client.envs import DreamVectorEnv  # noqa: E402
 from dreamserve_client.envs.sb3 import DreamVecEnv  # noqa: E402
 from dreamserve_protocol.errors import InvalidActionError, ProblemError  # noqa: E402
@@ -117,6 +118,22 @@ def test_what_one_reset_refuses_is_not_asked_of_the_next(options):
         env.reset()
     env.reset()
     assert env.reset_infos[0]["seed"] != 3
+
+
+def test_a_reset_that_no_server_answered_can_be_asked_again(monkeypatch):
+    env = vec_env()
+    env.seed(3)
+    env.set_options({"temperature": 0.5})
+
+    def lost(*_):
+        raise APIConnectionError("no response")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(env.dreams._client._transport, "send", lost)
+        with pytest.raises(APIConnectionError):
+            env.reset()
+    env.reset()
+    assert env.reset_infos == [{"seed": seed, "temperature": 0.5} for seed in (3, 4, 5)]
 
 
 def test_the_spaces_of_a_row_are_those_of_one_dream():

@@ -18,7 +18,7 @@ from dreamserve.spaces import (
 from dreamserve_training.data.gym_spaces import MAX_ACTIONS
 from dreamserve_training.env_specs import Wishes
 from dreamserve_training.env_values import UnsupportedEnvironmentError
-from dreamserve_training.envs import Env
+from dreamserve_training.envs import Env, running
 
 AnySpace = TypeVar("AnySpace", bound=Space)
 
@@ -30,7 +30,9 @@ def action_spec(space: gymnasium.Space[Any], env: Env, wishes: Wishes, name: str
     """
     if isinstance(space, spaces.Discrete):
         count = int(space.n)
-        names = _names(wishes, count, name, _meanings(env, count))
+        with running(f"{name}: its names of actions"):
+            meanings = _meanings(env, count)
+        names = _names(wishes, count, name, meanings)
         return _made(DiscreteSpace, name, n=count, names=names)
     if isinstance(space, spaces.Box):
         return _box(space, wishes, name)

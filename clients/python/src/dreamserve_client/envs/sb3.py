@@ -18,7 +18,7 @@ import numpy.typing as npt
 from gymnasium.spaces import MultiBinary
 
 from dreamserve_client.envs.vector import DreamVectorEnv
-from dreamserve_client.errors import ConfigurationError
+from dreamserve_client.errors import APIConnectionError, ConfigurationError
 from dreamserve_protocol.arrays import Bools, Float32, UInt8
 
 try:
@@ -54,9 +54,12 @@ class DreamVecEnv(VecEnv):
         seeds = [int(seed) for seed in self._seeds if seed is not None] if seeded else None
         try:
             observations, infos = self.dreams.reset(seed=seeds, options=self._columns())
-        finally:
-            self._reset_seeds()
-            self._reset_options()
+        except APIConnectionError:
+            raise  # the same reset can be asked again
+        except Exception:
+            self._forget()
+            raise
+        self._forget()
         names = [name for name in infos if not name.startswith("_")]
         self.reset_infos = [
             {name: infos[name][row].item() for name in names} for row in range(self.num_envs)
@@ -120,6 +123,11 @@ class DreamVecEnv(VecEnv):
     def env_is_wrapped(self, wrapper_class: type[Any], indices: Indices = None) -> list[bool]:
         """Return False for each row: nothing wraps a single dream."""
         return [False] * len(list(self._get_indices(indices)))
+
+    def _forget(self) -> None:
+        """Forget the seeds and the options of a reset that was answered."""
+        self._reset_seeds()
+        self._reset_options()
 
     def _columns(self) -> dict[str, npt.ArrayLike]:
         """Return the options of all rows as columns. Raises ValueError if rows have others."""
