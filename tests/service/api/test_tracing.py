@@ -131,7 +131,7 @@ async def test_an_unexpected_error_is_answered_and_marked(
     traces: Traces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def load(*_: Any) -> Any:
-        raise MemoryError
+        raise RuntimeError
 
     monkeypatch.setattr(world_changes, "load_world", load)
     keys = tmp_path / "keys.toml"

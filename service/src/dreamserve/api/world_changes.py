@@ -53,8 +53,8 @@ class WorldChanges:
                 raise InvalidRequestError(str(error)) from error
             except MemoryError as error:
                 raise InvalidRequestError(
-                    f"not enough memory ({error}) for {settings.capacity} sessions of this world;"
-                    " a server with a smaller --capacity needs less"
+                    f"not enough memory for this world and its {settings.capacity} sessions"
+                    f" ({error}); a server with a smaller --capacity needs less"
                 ) from error
             self._changed()
         log.info("loaded %s from %s", world.title, path)
