@@ -19,11 +19,20 @@ from dreamserve.store.memory import MemoryStore
 from dreamserve.validation import validated
 from dreamserve_protocol.batches import ResetBatchRequest, StepBatchRequest
 from dreamserve_protocol.common import Start
-from dreamserve_protocol.errors import InvalidRequestError, WorldNotFoundError
+from dreamserve_protocol.errors import (
+    InvalidRequestError,
+    SnapshotRefusedError,
+    WorldNotFoundError,
+)
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.plan import PlanRequest
 from dreamserve_protocol.reset import ResetRequest
-from dreamserve_protocol.sessions import DeleteRequest, SessionRequest
+from dreamserve_protocol.sessions import (
+    DeleteRequest,
+    RestoreRequest,
+    SessionRequest,
+    SnapshotRequest,
+)
 from dreamserve_protocol.step import StepRequest
 from dreamserve_protocol.worlds import WorldsRequest
 
@@ -209,6 +218,18 @@ def test_a_version_keeps_its_own_latencies_beside_its_successor(monkeypatch):
     engine.served.add(fake_world("first"))
     latencies = engine._contexts[""].latencies
     assert [latencies[slab.world].took_s[1] for slab in engine.table.numbered.values()] == [1, 2]
+
+
+def test_a_session_of_a_retired_version_takes_its_own_snapshot_back():
+    engine = Engine([version("1")])
+    send(engine, ResetRequest(session_id="old", seed=1))
+    snapshot = send(engine, SnapshotRequest("old"))
+    engine.served.add(version("2"))
+    assert steps(engine, "old") == [1]
+    restored = send(engine, RestoreRequest("old", snapshot))
+    assert (restored.step, restored.world_version) == (0, "1")
+    with pytest.raises(SnapshotRefusedError, match="loaded here is first 2"):
+        send(engine, RestoreRequest("new", snapshot))
 
 
 @pytest.mark.parametrize("stored", [False, True], ids=["memory", "store"])

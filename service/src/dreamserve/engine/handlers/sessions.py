@@ -1,10 +1,13 @@
 """GET and DELETE /sessions/{session_id}; GET and PUT its snapshot; POST /delete/batch."""
 
+from contextlib import suppress
+
 from dreamserve.engine.dynamics import Work
 from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.handlers.rows import ROWS_AT_ONCE, duplicate_errors, size_of_rows
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.snapshots import restored, snapshot_of
+from dreamserve.engine.world import World
 from dreamserve_protocol.batches import DeleteBatchRequest, DeleteBatchResult
 from dreamserve_protocol.errors import ProblemError
 from dreamserve_protocol.sessions import (
@@ -56,11 +59,21 @@ def restore(context: Context, request: RestoreRequest) -> SessionResult:
     """Create or replace a session from a snapshot. Raises CallerError, DrainingError."""
     context.sessions.check_admission(request.session_id)
     context.limits.check_rewind_window(request.snapshot.rewind_window)
-    world = context.world(request.snapshot.world)
+    world = _world_of(context, request)
     record = restored(world, request.snapshot)
     session = context.sessions.create(request.session_id, world, record.rewind_window)
     session.restore(record)
     return _described(context, session)
+
+
+def _world_of(context: Context, request: RestoreRequest) -> World:
+    """Return the loaded world of a snapshot, or the retired one that its session is on."""
+    snapshot = request.snapshot
+    with suppress(ProblemError):
+        own = context.sessions.find(request.session_id, use=False).world
+        if (own.name, own.version) == (snapshot.world, snapshot.world_version):
+            return own
+    return context.world(snapshot.world)
 
 
 def _described(context: Context, session: Session) -> SessionResult:
