@@ -298,6 +298,7 @@ def test_what_needs_no_room_does_not_fail_with_what_does(full) -> None:
         replica.finish(futures[0])  # without waiting for room
     assert replica.finish(futures[1]) is None
     assert replica.finish(futures[2]).step == 0
+    assert replica.engine.gate.committer.measures.failed == 1
     assert not replica.engine.gate.committer.is_up
     full.is_full = False
     assert replica.send(StepRequest("a", 1, step=1)).step == 1

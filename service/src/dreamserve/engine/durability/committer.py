@@ -199,6 +199,7 @@ class Committer:
             sent, waiting = without_origins(waiting)
             failure, failed = self._send(sent)
         self._unconfirmed = {}
+        self.measures.failed += len(failed)
         if not self._strict:
             self._unconfirmed = {use.lease: use for use in (*failed, *waiting) if is_kept(use)}
         else:
@@ -251,7 +252,6 @@ class Committer:
             partial(self._store.commit, changes), self.measures.commit_s
         )
         if isinstance(applied, Failure):
-            self.measures.failed += len(changes)
             return applied
         if has_changed(changes, applied):
             self._attempts.changed()
