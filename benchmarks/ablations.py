@@ -37,7 +37,7 @@ from dreamserve_training.train.controller import ControllerConfig
 from dreamserve_training.train.methods import MethodConfig, train_controller
 from dreamserve_training.train.ppo.config import PPOConfig
 from dreamserve_training.workspace import Workspace, read_json, write_json
-from tables import print_circumstances, print_table
+from tables import print_circumstances, print_table, told
 
 UNCHANGED = "as in the recipe"
 GROUPS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
@@ -192,8 +192,8 @@ class Row:
         difference = paired(self.results, reference.results)
         return [
             self.name,
-            f"{figures['mean']:,.0f} ± {figures['standard_error']:.0f}",
-            f"{difference['mean']:+,.0f} ± {difference['standard_error']:.0f}",
+            f"{figures['mean']:,.0f} ± {told(figures['standard_error'], '.0f')}",
+            f"{difference['mean']:+,.0f} ± {told(difference['standard_error'], '.0f')}",
             f"{self.dream:,.0f}",
             " ".join(f"{mean:,.0f}" for mean in self.means),
         ]

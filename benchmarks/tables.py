@@ -19,6 +19,11 @@ def spread(values: Sequence[float], form: str = ",.0f") -> str:
     return f"{statistics.median(values):{form}} ({least:{form}} to {most:{form}})"
 
 
+def told(figure: float | None, form: str = "g") -> str:
+    """Return a figure; `none` for one that is not known, such as the error of a single episode."""
+    return "none" if figure is None else format(figure, form)
+
+
 def verdict(claim: str, holds: bool) -> str:
     """Return a claim and whether it holds."""
     return f"{claim}: {'holds' if holds else 'FALLS SHORT'}"

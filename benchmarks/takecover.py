@@ -42,7 +42,7 @@ from dreamserve_training.evaluation.real import EpisodeResults, play
 from dreamserve_training.probe import probe
 from dreamserve_training.recipe_files import load_recipe
 from dreamserve_training.runs.pools import worker_pool
-from tables import print_circumstances, print_table, verdict
+from tables import print_circumstances, print_table, told, verdict
 
 TAKECOVER = Path(__file__).parents[1] / "bundles" / "takecover"
 SEED = 1_000_000  # far above the seeds of training
@@ -204,10 +204,10 @@ def print_returns(
     for name, played in results.items():
         summary = played.summary(max_steps)
         means[name] = summary["mean"]
-        rows.append([name, *(f"{summary[key]:g}" for key in ("mean", "standard_error", "median"))])
+        rows.append([name, *(told(summary[key]) for key in ("mean", "standard_error", "median"))])
     if "policy" in results:
         more = paired(results["planned"], results["policy"])
-        figures = (f"{more[key]:g}" for key in ("mean", "standard_error"))
+        figures = (told(more[key]) for key in ("mean", "standard_error"))
         rows.append(["planned - policy", *figures, ""])
     print_table(["agent", "mean steps", "standard error", "median"], rows)
     return means
