@@ -4,9 +4,12 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+import torch
 
 from dreamserve import noise
+from dreamserve.backends import torch_noise
 from dreamserve.engine.imagination.trajectories import subseeds, uniforms
+from dreamserve.manifest import DoneRule
 
 
 def keys(count: int, stream: int = noise.STEP, step: int = 1) -> np.ndarray:
@@ -27,6 +30,28 @@ def test_uniforms_are_even_and_strictly_inside() -> None:
     assert 0 < drawn.min() < drawn.max() < 1
     counts = np.histogram(drawn, bins=50, range=(0, 1))[0]
     assert np.abs(counts / counts.mean() - 1).max() < 0.08
+
+
+def key_of(word: int) -> np.ndarray:
+    """Return the key (1,) whose first word is `word`."""
+    for shift, factor in ((31, 0x94D049BB133111EB), (27, 0xBF58476D1CE4E5B9), (30, 1)):
+        mixed = word
+        for _ in range(3):  # of 64 bits
+            word = mixed ^ (word >> shift)
+        word = word * pow(factor, -1, 2**64) % 2**64
+    return np.array([(word - 0x9E3779B97F4A7C15) % 2**64], np.uint64)
+
+
+def test_the_rarest_uniforms_are_strictly_inside() -> None:
+    """One in 16 million numbers is 1 - 2^-25, which float32 rounds to 1."""
+    for word, expected in ((0, 2.0**-25), (2**64 - 1, 1 - 2.0**-24)):
+        key = key_of(word)
+        assert noise.draw(key, 0, 2).tolist() == [[expected, expected]]
+        assert noise.uniforms(key, 0, 2).tolist() == [expected, expected]
+        assert torch_noise.draw(torch.from_numpy(key.view(np.int64)), 0, 2).tolist() == [
+            [expected, expected]
+        ]
+        DoneRule(rule="drawn").ends(np.zeros(1, np.float32), noise.uniforms(key, 0, 1))
 
 
 @pytest.mark.parametrize("normal", [0, 1, 3, 4, 7])

@@ -16,6 +16,8 @@ import numpy.typing as npt
 UInt64 = npt.NDArray[np.uint64]
 Float32 = npt.NDArray[np.float32]
 
+UNIFORMS = LEAST_UNIFORM, MOST_UNIFORM = 2.0**-25, 1 - 2.0**-24  # the smallest and the largest one
+
 # Streams: numbers for different purposes are independent.
 RESET, STEP, SAMPLE, PLAN, ACTION, ROLLOUT, RESTART = 1, 2, 3, 4, 5, 6, 7
 
@@ -68,8 +70,8 @@ def draw(row_keys: UInt64, normal: int, uniform: int) -> Float32:
         bits = np.ascontiguousarray(words[:, :normal_words]).view("<u2")
         noise[:, :normal] = NORMAL_QUANTILES.take(bits[:, :normal])
     if uniform:
-        bits32 = np.ascontiguousarray(words[:, normal_words:]).view("<u4")[:, :uniform] >> _S8
-        noise[:, normal:] = bits32.astype(np.float32) * np.float32(2**-24) + np.float32(2**-25)
+        bits32 = np.ascontiguousarray(words[:, normal_words:]).view("<u4")[:, :uniform]
+        noise[:, normal:] = _inside(bits32)
     return noise
 
 
@@ -77,8 +79,15 @@ def uniforms(key: UInt64, first: int, count: int) -> Float32:
     """Return numbers `first` to `first` + `count` of `draw(key, 0, …)` for one key (1,)."""
     begin, end = first // 2, -(-(first + count) // 2)
     words = _mix(key + np.arange(begin + 1, end + 1, dtype=np.uint64) * _GAMMA)
-    bits32 = words.view("<u4")[first % 2 : first % 2 + count] >> _S8
-    return bits32.astype(np.float32) * np.float32(2**-24) + np.float32(2**-25)
+    return _inside(words.view("<u4")[first % 2 : first % 2 + count])
+
+
+def _inside(bits32: npt.NDArray[np.uint32]) -> Float32:
+    """Return the highest 24 bits as numbers in (0, 1)."""
+    numbers = (bits32 >> _S8).astype(np.float32) * np.float32(2**-24) + np.float32(LEAST_UNIFORM)
+    return np.minimum(
+        numbers, np.float32(MOST_UNIFORM), out=numbers
+    )  # the last one is rounded to 1
 
 
 @cache

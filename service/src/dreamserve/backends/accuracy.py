@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from dreamserve.backends.base import Backend, Bools, Int64, StepInput, StepOutput
 from dreamserve.manifest import WorldSpec
+from dreamserve.noise import UNIFORMS
 
 TEMPERATURES = (0.0, 0.1, 0.5, 1.0, 1.15, 3.0)
 POSITIVE_TEMPERATURES = TEMPERATURES[1:]
@@ -74,7 +75,7 @@ def random_step(
     space = spec.action_space
     action = space.uniform(rng.random((batch, *space.shape), np.float32))
     normal = rng.standard_normal((batch, spec.noise.normal), np.float32)
-    uniform = rng.uniform(2**-25, 1 - 2**-25, (batch, spec.noise.uniform)).astype(np.float32)
+    uniform = rng.uniform(*UNIFORMS, (batch, spec.noise.uniform)).astype(np.float32)
     states = (rng.standard_normal((batch, *t.shape), np.float32) for t in spec.recurrent_state)
     return StepInput(
         latent=rng.standard_normal((batch, spec.latent_size), np.float32),

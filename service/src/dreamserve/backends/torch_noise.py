@@ -41,7 +41,8 @@ def draw(keys: Tensor, normal: int, uniform: int) -> Tensor:
     tables = _tables(normal, uniform, keys.device)
     bits = (_words(keys.unsqueeze(1) + tables.counters) >> tables.shifts) & tables.masks
     normals = tables.quantiles[bits[:, :normal]]
-    uniforms = bits[:, normal:].float() * 2.0**-24 + 2.0**-25  # as the host rounds them
+    uniforms = bits[:, normal:].float() * 2.0**-24 + noise.LEAST_UNIFORM  # as the host rounds
+    uniforms = uniforms.clamp(max=noise.MOST_UNIFORM)
     return torch.cat([normals, uniforms], dim=1)
 
 

@@ -27,7 +27,7 @@ _TINY = 1e-99  # replaces a width of 0, if the bounds are equal in float32
 def normals(uniforms: Array) -> Array:
     """Return standard normals (…) for uniforms (…) in (0, 1), by inverse CDF."""
     index = (uniforms * np.float32(_LAST + 1)).astype(np.intp)
-    return NORMAL_QUANTILES.take(index, mode="clip")  # the largest uniform may have rounded to 1
+    return NORMAL_QUANTILES.take(index, mode="clip")  # a number below 1 may have been rounded to it
 
 
 class Gaussian:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from dreamserve.backends.base import Array, Backend, StepInput, StepOutput
 from dreamserve.manifest import WorldSpec
+from dreamserve.noise import UNIFORMS
 from dreamserve_training.evaluation.teacher_forcing import State
 
 
@@ -40,7 +41,7 @@ def open_loop_steps(
     rows = len(latent)
     for step in range(actions.shape[1]):
         normal = rng.standard_normal((rows, spec.noise.normal), np.float32)
-        uniform = rng.uniform(2**-25, 1 - 2**-25, (rows, spec.noise.uniform)).astype(np.float32)
+        uniform = rng.uniform(*UNIFORMS, (rows, spec.noise.uniform)).astype(np.float32)
         output = backend.step(
             StepInput(
                 latent=np.ascontiguousarray(latent),

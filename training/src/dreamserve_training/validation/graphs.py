@@ -176,7 +176,7 @@ def _extreme_steps(spec: WorldSpec, step: StepInput) -> Iterator[StepInput]:
     for temperature in (0.0, 1e-30, 1e-6, 100.0):
         yield replace(step, temperature=np.full(rows, temperature, np.float32))
     largest = np.float32(noise.NORMAL_QUANTILES[-1])
-    for sign, uniform in ((-1, 2.0**-25), (1, 1 - 2.0**-24)):
+    for sign, uniform in zip((-1, 1), noise.UNIFORMS, strict=True):
         numbers = np.full_like(step.noise, uniform)
         numbers[:, :normal] = sign * largest
         yield replace(step, noise=numbers)

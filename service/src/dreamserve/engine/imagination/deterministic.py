@@ -30,10 +30,8 @@ from dreamserve.engine.imagination.trajectories import (
     Trajectories,
 )
 from dreamserve.heads.choices import probabilities
-from dreamserve.noise import SAMPLE
+from dreamserve.noise import LEAST_UNIFORM, MOST_UNIFORM, SAMPLE
 from dreamserve_protocol.sample import Components, MostLikely
-
-_LEAST, _MOST = 2.0**-25, 1 - 2.0**-24  # the smallest and largest uniform of `dreamserve.noise`
 
 
 class DeterministicTrajectories(Trajectories):
@@ -44,7 +42,7 @@ class DeterministicTrajectories(Trajectories):
     def _noise(self) -> StepNoise:
         spec = self.world.spec
         numbers = np.zeros((len(self), spec.noise.normal + spec.noise.uniform), np.float32)
-        numbers[:, spec.noise.normal :] = _LEAST if self.uniforms is None else self.uniforms
+        numbers[:, spec.noise.normal :] = LEAST_UNIFORM if self.uniforms is None else self.uniforms
         is_drawn = spec.done.rule == "drawn"
         return numbers, np.full(len(self), 0.5, np.float32) if is_drawn else None
 
@@ -116,5 +114,5 @@ def _midpoints(weights: Array, order: Int64, uniforms: int) -> Array | None:
     ranked = np.take_along_axis(middles, order, axis=0).reshape(len(weights), -1)
     if ranked.shape[1] != uniforms:
         return None
-    midpoints: Array = np.clip(ranked, _LEAST, _MOST).astype(np.float32)
+    midpoints: Array = np.clip(ranked, LEAST_UNIFORM, MOST_UNIFORM).astype(np.float32)
     return midpoints

@@ -14,6 +14,7 @@ from dreamserve.backends.base import head_arrays
 from dreamserve.backends.torch_state import checked, finite_rows
 from dreamserve.engine.dynamics import start_from_bank
 from dreamserve.engine.world import World
+from dreamserve.noise import UNIFORMS
 from dreamserve_training.runs.errors import DivergedError
 from dreamserve_training.train.ppo.config import END, WORLD, Features, PPOConfig, weighted
 from dreamserve_training.train.ppo.distributions import Distribution
@@ -102,7 +103,7 @@ class Dreams:
         size, n = self.world.spec.noise, self.config.dreams
         normal = torch.randn((n, size.normal), generator=generator, device=self.device)
         uniform = torch.rand((n, size.uniform), generator=generator, device=self.device)
-        return torch.cat([normal, uniform.clamp_(2.0**-25, 1 - 2.0**-24)], dim=1)
+        return torch.cat([normal, uniform.clamp_(*UNIFORMS)], dim=1)
 
     def _write(self, into: Tensor, rows: Tensor | slice = slice(None)) -> Tensor:
         """Write the states of dreams `rows` into (N, F), and return it."""
