@@ -85,9 +85,8 @@ def uniforms(key: UInt64, first: int, count: int) -> Float32:
 def _inside(bits32: npt.NDArray[np.uint32]) -> Float32:
     """Return the highest 24 bits as numbers in (0, 1)."""
     numbers = (bits32 >> _S8).astype(np.float32) * np.float32(2**-24) + np.float32(LEAST_UNIFORM)
-    return np.minimum(
-        numbers, np.float32(MOST_UNIFORM), out=numbers
-    )  # the last one is rounded to 1
+    inside: Float32 = np.minimum(numbers, np.float32(MOST_UNIFORM))  # the last is rounded to 1
+    return inside
 
 
 @cache
