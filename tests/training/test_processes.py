@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from tests.training.latents import save_latents
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from dreamserve_training import stages, tasks
-from dreamserve_training.data.episodes import save_episode
 from dreamserve_training.data.loaders import PassSampler
 from dreamserve_training.data.shares import ShareSampler, share
 from dreamserve_training.train.memory import TrainConfig
@@ -32,14 +32,8 @@ def two_processes(tmp_path_factory):
     for split, count in (("train", WINDOWS), ("holdout", 4)):
         (folder / split).mkdir()
         for number, steps in enumerate(STEPS[:count]):
-            episode = {
-                "mu": rng.normal(size=(steps, 4)).astype(np.float16),
-                "logvar": np.full((steps, 4), -2, np.float16),
-                "actions": rng.integers(3, size=steps),
-                "rewards": rng.normal(size=steps).astype(np.float32),
-                "terminated": np.arange(steps) == steps - 1,
-            }
-            save_episode(folder / split / f"episode-{number:02}.npz", episode)
+            path = folder / split / f"episode-{number:02}.npz"
+            save_latents(path, rng, steps, logvar=-2)
     statuses = []
     for arguments in (["stop"], []):
         command = [sys.executable, str(PROGRAM), str(folder), *arguments]

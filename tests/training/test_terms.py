@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from tests.training.latents import save_latents
 
-from dreamserve_training.data.episodes import save_episode
 from dreamserve_training.data.loaders import create_window_loader
 from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.models.signals import SignalHead
@@ -26,14 +26,7 @@ def latents(tmp_path):
     """Return a folder of latent episodes of very different lengths."""
     rng = np.random.default_rng(0)
     for number, steps in enumerate(LENGTHS):
-        episode = {
-            "mu": rng.normal(size=(steps, 4)).astype(np.float16),
-            "logvar": np.full((steps, 4), -9, np.float16),
-            "actions": rng.integers(3, size=steps),
-            "rewards": rng.normal(size=steps).astype(np.float32),
-            "terminated": np.arange(steps) == steps - 1,
-        }
-        save_episode(tmp_path / f"episode-{number}.npz", episode)
+        save_latents(tmp_path / f"episode-{number}.npz", rng, steps, logvar=-9)
     return tmp_path
 
 

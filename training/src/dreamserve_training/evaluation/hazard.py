@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dreamserve.backends.base import Array, Backend
 from dreamserve.manifest import WorldSpec
 from dreamserve_training.evaluation.open_loop import open_loop_steps
-from dreamserve_training.evaluation.teacher_forcing import TeacherForced, zero_state
+from dreamserve_training.evaluation.teacher_forcing import TeacherForced, states_at
 
 ALL_AGES = "all ages"
 BANDS = 4  # of ages, with about as many real steps in each
@@ -98,10 +98,7 @@ def _dreamed(
     left = np.array([len(run.done_logit) - at for run, at in moments])
     longest = int(min(horizon, left.max()))
     first = np.stack([run.episode.mu[at] for run, at in moments])
-    state = tuple(
-        np.stack([_state(spec, run, at)[part] for run, at in moments])
-        for part in range(len(spec.recurrent_state))
-    )
+    state = states_at(spec, moments)
     actions = np.stack([_actions(run, at, longest) for run, at in moments])
     real = [[event.real(run) for run, _ in moments] for event in events]
     alive, rng = np.ones(len(moments)), np.random.default_rng(seed)
@@ -200,10 +197,6 @@ def _moments(
     possible = [(run, at) for run in runs for at in (0, *sorted(run.states))]
     picked = np.random.default_rng(seed).permutation(len(possible))[:count]
     return [possible[index] for index in sorted(picked)]
-
-
-def _state(spec: WorldSpec, run: TeacherForced, at: int) -> tuple[Array, ...]:
-    return run.states[at] if at else tuple(part[0] for part in zero_state(spec, 1))
 
 
 def _actions(run: TeacherForced, at: int, steps: int) -> npt.NDArray[Any]:

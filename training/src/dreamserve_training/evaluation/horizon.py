@@ -10,7 +10,7 @@ from dreamserve.backends.base import Array, Backend
 from dreamserve.manifest import WorldSpec
 from dreamserve_training.data.actions import as_actions
 from dreamserve_training.evaluation.open_loop import open_loop
-from dreamserve_training.evaluation.teacher_forcing import TeacherForced
+from dreamserve_training.evaluation.teacher_forcing import TeacherForced, states_at
 
 HORIZONS = (1, 5, 20, 50)
 
@@ -76,10 +76,7 @@ def _dreams(
     """Return the latents (N, `steps`, Z) of dreams from `points`, at each of `temperatures`."""
     first = np.stack([run.episode.mu[at] for run, at in points])
     actions = as_actions(np.stack([run.episode.actions[at : at + steps] for run, at in points]))
-    state = tuple(
-        np.stack([run.states[at][part] for run, at in points])
-        for part in range(len(spec.recurrent_state))
-    )
+    state = states_at(spec, points)
     rng = np.random.default_rng(seed)
     return [open_loop(backend, spec, first, state, actions, t, rng) for t in temperatures]
 

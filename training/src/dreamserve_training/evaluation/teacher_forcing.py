@@ -164,6 +164,16 @@ def zero_state(spec: WorldSpec, rows: int) -> State:
     return tuple(np.zeros((rows, *part.shape), np.float32) for part in spec.recurrent_state)
 
 
+def states_at(spec: WorldSpec, moments: Sequence[tuple[TeacherForced, int]]) -> State:
+    """Return M's states (N, …) before steps at which they were kept; before step 0 the initial."""
+    state = zero_state(spec, len(moments))
+    for row, (run, at) in enumerate(moments):
+        if at > 0:
+            for part, kept in zip(state, run.states[at], strict=True):
+                part[row] = kept
+    return state
+
+
 def _draw(episode: LatentEpisode, rng: np.random.Generator) -> Array:
     noise = rng.standard_normal(episode.mu.shape, np.float32)
     drawn: Array = episode.mu + np.exp(0.5 * episode.logvar) * noise

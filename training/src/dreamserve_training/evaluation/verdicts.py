@@ -117,11 +117,9 @@ def _plans(plan: Mapping[str, Any], random: Mapping[str, Any]) -> str:
     both = f"{told(plan)} and {told(random)}"
     if _unpaired(plan, random)["standard_error"] is None:
         return f"nothing says whether plans are better than random actions: {both}"
-    return (
-        ""
-        if plan["mean"] > random["mean"]
-        else (f"plans are no better than random actions: {both}")
-    )
+    if plan["mean"] > random["mean"]:
+        return ""
+    return f"plans are no better than random actions: {both}"
 
 
 def _exploits(
