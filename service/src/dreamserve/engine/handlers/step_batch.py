@@ -53,8 +53,8 @@ def step_batch(context: Context, request: StepBatchRequest) -> Work[StepBatchRes
             for i in rows:
                 batch.errors.set_default(i, failed)
     batch.result.errors.extend((yield from batch.errors.to_list()))
-    final = batch.final.rows() if batch.final else None
-    return blanked(replace(batch.result, final=final), list(batch.errors))
+    result = replace(batch.result, final=batch.final.rows()) if batch.final else batch.result
+    return blanked(result, list(batch.errors))
 
 
 def _take_slice(batch: StepColumns, rows: range) -> None:
