@@ -137,21 +137,23 @@ def equal_evolution(base: PPOConfig, width: int) -> ControllerConfig:
 
 
 def learn_all(every: list[Learning], learners: int) -> None:
-    """Run all learnings that are not finished, several at once."""
-    missing = [each for each in every if not (each.folder / "controller.npz").exists()]
+    """Run all learnings, several at once; finished ones are only read.
+
+    Raises MismatchError if one in its folder has learned by other options.
+    """
     progress = log_progress("learn")
-    progress(0, len(missing))
+    progress(0, len(every))
     with worker_pool(learners) as pool:
-        for done, job in enumerate(as_completed(pool.submit(each.run) for each in missing), 1):
+        for done, job in enumerate(as_completed(pool.submit(each.run) for each in every), 1):
             job.result()
-            progress(done, len(missing))
+            progress(done, len(every))
 
 
 def played(each: Learning, recipe: ResolvedRecipe, seeds: range) -> EpisodeResults:
-    """Return the real results of one controller; they are kept."""
-    path = each.folder / f"real-{seeds[0]}-{len(seeds)}.json"
+    """Return the real results of one controller; they are kept beside it."""
+    policy = load_policy(each.folder / "controller.npz")
+    path = each.folder / f"real-{seeds[0]}-{len(seeds)}-{policy.digest()[:12]}.json"
     if (kept := read_json(path, default=None)) is None:
-        policy = load_policy(each.folder / "controller.npz")
         agent = controller_agents(each.variant.world, policy, 1.0)[0]
         workers, progress = recipe.evaluate.workers, log_progress(f"play {each.folder.name}")
         results = compare_agents(recipe.env, [agent], seeds, workers, progress)

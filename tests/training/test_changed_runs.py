@@ -214,8 +214,9 @@ def test_the_critic_that_goes_on_is_that_of_the_present_options(tmp_path):
 
 def test_a_controller_that_learned_on_is_a_runs_last_one_until_c_is_trained_again(tmp_path):
     run = Workspace(tmp_path, "mdnrnn")
-    run.draft.mkdir()
-    (run.draft / "manifest.json").touch()
+    write_json(run.recipe, {"iterations": 0, "finetune": True})
+    run.inputs("controller").parent.mkdir()
+    write_json(run.inputs("controller"), {})
     dreamed, learned, again = (
         LinearPolicy(np.ones((2, 3), np.float32), np.full(2, n, np.float32)) for n in range(3)
     )
@@ -223,9 +224,11 @@ def test_a_controller_that_learned_on_is_a_runs_last_one_until_c_is_trained_agai
     save_policy(learned, run.finetuned / "controller.npz")
     assert contestant(tmp_path).policy.bias[0] == 0, "it was not finished"
     policy = file_hash(run.controller / "controller.npz")
-    run.inputs("finetune").parent.mkdir()
     write_json(run.inputs("finetune"), {"policy": policy})
     assert contestant(tmp_path).policy.bias[0] == 1
+    write_json(run.recipe, {"iterations": 0, "finetune": False})
+    assert contestant(tmp_path).policy.bias[0] == 0, "the recipe has no such stage any more"
+    write_json(run.recipe, {"iterations": 0, "finetune": True})
     save_policy(again, run.controller / "controller.npz")
     assert contestant(tmp_path).policy.bias[0] == 2
 

@@ -11,6 +11,7 @@ from dreamserve_training.cli import app
 from dreamserve_training.comparison import ComparisonConfig, compare, contestant
 from dreamserve_training.evaluation.real import EpisodeResults
 from dreamserve_training.models.controller import LinearPolicy, save_policy
+from dreamserve_training.workspace import Workspace, write_json
 
 GAME = """
 import gymnasium
@@ -59,6 +60,10 @@ def runs(tiny_bundle, tmp_path):
         root.mkdir(parents=True)
         (root / "draft").symlink_to(tiny_bundle)
         save_policy(policy(action), root / "controller" / "controller.npz")
+        (root / "inputs").mkdir()
+        write_json(Workspace(root, "").inputs("controller"), {})
+    for root, iterations in ((one, 0), (two, 1)):
+        write_json(Workspace(root, "").recipe, {"iterations": iterations, "finetune": False})
     return str(path), one, two
 
 
@@ -67,6 +72,19 @@ def test_the_last_controller_of_a_run_is_taken(runs):
     assert contestant(one).policy.bias.tolist() == [0, 1, 0]
     assert contestant(two).policy.bias.tolist() == [0, 0, 1]
     assert contestant(two).bundle == two / "iterations" / "1" / "draft"
+
+
+def test_iterations_that_the_recipe_has_no_longer_are_left_alone(runs):
+    _, _, two = runs
+    write_json(Workspace(two, "").recipe, {"iterations": 0, "finetune": False})
+    assert contestant(two).bundle == two / "draft"
+    assert contestant(two).policy.bias.tolist() == [0, 1, 0]
+
+
+def test_a_controller_of_an_unfinished_stage_is_not_played_in_the_world_of_the_next_one(runs):
+    _, _, two = runs
+    Workspace(two / "iterations" / "1", "").inputs("controller").unlink()
+    assert contestant(two).policy.bias.tolist() == [0, 1, 0], "the first pass's"
 
 
 def test_folders_without_a_controller_are_refused(runs, tiny_bundle, tmp_path):

@@ -126,6 +126,13 @@ def test_ends_that_are_drawn_have_their_probability(runs):
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
+def test_rates_and_ratios_of_rare_events_are_not_rounded_away(runs):
+    found, _ = rows_of(runs, world=Fire(logit=math.log(1e-6)))
+    row = found["end, all ages"]
+    assert row["dreamed"] == pytest.approx(1e-3, rel=1e-3)
+    assert row["dreamed_over_real"] == pytest.approx(row["dreamed"] / row["real_of_dreamed"], 1e-3)
+
+
 class OwnDanger:
     """A perfect world of episodes that differ: the latent is the episode's rate of ends."""
 

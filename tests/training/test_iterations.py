@@ -5,51 +5,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.training.pole import PROBED, RECIPE
 
-from dreamserve.observations import Crop, FrameSpec, VectorSpec
-from dreamserve.spaces import DiscreteSpace
-from dreamserve_training import judging
+from dreamserve.observations import Crop, FrameSpec
 from dreamserve_training.assemble import memory_options, memory_to_go_on
 from dreamserve_training.data.agents import Exploration
 from dreamserve_training.data.episodes import save_episode
 from dreamserve_training.data.loaders import create_window_loader
 from dreamserve_training.data.players import SequencePlayer
-from dreamserve_training.envs import EnvSpec
-from dreamserve_training.evaluation.differences import best_blind, controller_differences, paired
 from dreamserve_training.evaluation.dreaming import ControllerPlayer
-from dreamserve_training.evaluation.real import EpisodeResults
 from dreamserve_training.models.catalog import save_memory
 from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.passes import resolve_passes
 from dreamserve_training.probe import Probed
-from dreamserve_training.recipe import Iteration, Recipe
+from dreamserve_training.recipe import Iteration
 from dreamserve_training.recipe_files import RecipeError
 from dreamserve_training.stage_inputs import INPUTS, controller_to_go_on, players
 from dreamserve_training.tasks import tasks_of
 from dreamserve_training.train.memory import train_memory
-from dreamserve_training.workspace import Workspace, write_json
-
-PROBED = Probed(
-    EnvSpec(
-        env="Pole-v0",
-        env_id="Pole-v0",
-        observation=VectorSpec(names=("angle",), low=(-1.0,), high=(1.0,)),
-        action_space=DiscreteSpace(n=2, names=("left", "right")),
-        max_episode_steps=50,
-    ),
-    mean_steps=20.0,
-)
-RECIPE = Recipe(
-    env="Pole-v0",
-    name="pole",
-    collect={"episodes": 100},
-    train={"epochs": 8},
-    baselines={"sway": [0, 1]},
-    iterations=(
-        Iteration(episodes=50, train={"epochs": 3}, exploration={"share": 0.3}),
-        Iteration(episodes=20, players={"controller": 3.0, "baselines": 0.0, "random": 1.0}),
-    ),
-)
+from dreamserve_training.workspace import Workspace
 
 
 def test_an_iteration_has_the_recipes_options_except_its_own():
@@ -244,6 +218,18 @@ def test_c_begins_anew_with_another_m_whose_state_it_does_not_know(tmp_path):
         assert controller_to_go_on(evolved, second) is None, "CMA-ES begins anew"
 
 
+def test_c_begins_anew_in_another_form(tmp_path):
+    first = Workspace(tmp_path, "mdnrnn")
+    second = first.next()
+    for each in (first, second):
+        save_memory(MDNRNN(4, 3, rnn_size=8, num_mixtures=2), each.memory_model)
+    for options, goes_on in (({"lr": 0.1}, True), ({"hidden": 5}, False)):
+        iteration = Iteration(episodes=5, controller=options)
+        recipe = replace(RECIPE, controller={"method": "ppo"}, iterations=(iteration,))
+        passes = resolve_passes(recipe, PROBED)
+        assert (controller_to_go_on(passes[1], second) is not None) == goes_on
+
+
 def test_the_weight_of_ends_that_c_takes_out_is_that_of_the_passs_own_m():
     iterations = (
         Iteration(episodes=5, train={"done_pos_weight": 2.0}),
@@ -254,6 +240,8 @@ def test_the_weight_of_ends_that_c_takes_out_is_that_of_the_passs_own_m():
     passes = resolve_passes(recipe, PROBED)
     assert [each.controller.done_weight for each in passes] == [10.0, 2.0, 1.0, 3.0]
     assert passes[-1].finetune.done_weight == 3.0
+    evolved = replace(RECIPE, iterations=iterations[:1], finetune={"ends": "expected"})
+    assert resolve_passes(evolved, PROBED)[-1].finetune.done_weight == 2.0
     drawn = replace(recipe, done_rule="drawn")
     with pytest.raises(RecipeError, match="done_pos_weight must be above 0"):
         resolve_passes(drawn, PROBED)
@@ -269,101 +257,3 @@ def test_an_iteration_may_have_another_m():
     unknown = replace(RECIPE, iterations=(replace(other, memory_options={"size": 9}),))
     with pytest.raises(RecipeError, match=r"memory_options: .*size"):
         resolve_passes(unknown, PROBED)
-
-
-def test_differences_are_paired_by_seed():
-    base = np.random.default_rng(0).normal(500, 300, 40)
-    one = EpisodeResults((base + 50).tolist(), [1] * 40)
-    other = EpisodeResults((base[:30] + np.arange(30) % 2).tolist(), [1] * 30)
-    figures = paired(one, other)
-    assert figures["episodes"] == 30
-    assert figures["mean"] == pytest.approx(49.5)
-    assert figures["standard_error"] == pytest.approx(0.5 / 29**0.5, abs=0.01)
-    assert figures["ratio"] == pytest.approx(
-        (base[:30].mean() + 50) / (base[:30].mean() + 0.5), 0.01
-    )
-
-
-def test_the_controller_is_compared_with_its_twins_chance_and_the_best_blind_agent():
-    means = {
-        "random": 2,
-        "as collected": 3,
-        "sweep": 7,
-        "controller": 9,
-        "vision cut": 5,
-        "plan": 8,
-    }
-    results = {name: EpisodeResults([mean, mean], [1, 1]) for name, mean in means.items()}
-    assert {name: each["mean"] for name, each in controller_differences(results).items()} == {
-        "controller - vision cut": 4,
-        "controller - random": 7,
-        "controller - sweep": 2,
-    }
-    results["random"] = EpisodeResults([8, 8], [1, 1])
-    assert best_blind(results) == "random"
-    assert list(controller_differences(results)) == [
-        "controller - vision cut",
-        "controller - random",
-    ]
-
-
-@pytest.fixture
-def games(monkeypatch):
-    """Play no games; return the names of the agents that would have played."""
-    asked = []
-
-    def compare(env, agents, seeds, workers, progress, keep):
-        for agent in agents:
-            asked.append((agent.name, len(seeds)))
-            keep(agent.name, EpisodeResults([float(len(asked))] * len(seeds), [1] * len(seeds)))
-
-    monkeypatch.setattr(judging, "compare_agents", compare)
-    monkeypatch.setattr(judging, "load_policy", lambda path: None)
-    monkeypatch.setattr(judging, "_dreamed", lambda *others: {"1.0": {"mean": 40.0}})
-    return asked
-
-
-def test_blind_agents_play_in_the_last_pass_and_an_interrupted_evaluation_goes_on(games, tmp_path):
-    evaluated = {"episodes": 4, "plan_episodes": 1}
-    recipe = replace(RECIPE, evaluate=evaluated, iterations=RECIPE.iterations[:1])
-    passes = resolve_passes(recipe, PROBED)
-    first = Workspace(tmp_path, "mdnrnn")
-    second = first.next()
-    second.root.mkdir(parents=True)
-    sighted, blind = (
-        ["controller", "vision cut", "average seen"],
-        ["random", "as collected", "sway"],
-    )
-    judging.evaluate(passes[0], first)
-    assert games == [(name, 4) for name in sighted]
-
-    games.clear()
-    first.played("vision cut").unlink()
-    judging.evaluate(passes[0], first)
-    assert games == [("vision cut", 4)]
-
-    games.clear()
-    judging.evaluate(passes[1], second)
-    assert games == [*((name, 4) for name in (*sighted, *blind)), ("plan", 1)]
-    figures = judging.pass_figures(second)
-    assert list(figures) == ["first pass", "iteration 1"]
-    assert figures["first pass"]["mean"] == 1.0
-    assert figures["iteration 1"]["best blind (sway)"] == 6.0
-    assert figures["iteration 1"]["dream at T = 1.0"] == 40.0
-
-    games.clear()
-    third = second.next()
-    third.root.mkdir(parents=True)
-    judging.evaluate(resolve_passes(replace(RECIPE, evaluate=evaluated), PROBED)[2], third)
-    assert [name for name, _ in games] == [*sighted, "plan"], "blind agents play again"
-
-    games.clear()
-    other = replace(recipe, evaluate={**evaluated, "seed": 3_000_000})
-    judging.evaluate(resolve_passes(other, PROBED)[1], second)
-    assert [name for name, _ in games] == [*sighted, *blind, "plan"]
-
-
-def test_figures_without_an_environment_are_those_of_dreams(tmp_path):
-    workspace = Workspace(tmp_path, "mdnrnn")
-    write_json(workspace.evaluation, {"real": {}, "episodes": {}, "dream": {"0.5": {"mean": 7.0}}})
-    assert judging.pass_figures(workspace) == {"first pass": {"dream at T = 0.5": 7.0}}

@@ -65,16 +65,19 @@ def compare(
     seeds = range(config.seed, config.seed + config.episodes)
     check_fresh(seeds, passes)
     resolved, env = passes[0], passes[0].env
-    agents = controller_agents(first.bundle, first.policy, 1.0)[: 1 if config.alone else None]
+    temperature = passes[-1].controller.temperature
+    agents = controller_agents(first.bundle, first.policy, temperature)
+    agents = agents[:1] if config.alone else agents
     contestants = {CONTROLLER: first}
     if against is not None:
         contestants[f"{CONTROLLER} of {against}"] = contestant(against)
         (_, other), label = contestants.values(), list(contestants)[1]
-        agents += [replace(controller_agents(other.bundle, other.policy, 1.0)[0], name=label)]
+        rival = controller_agents(other.bundle, other.policy, temperature)[0]
+        agents += [replace(rival, name=label)]
     for each in contestants.values():
         _check_same_world(each.bundle, env)
     if not config.alone:
-        agents += blind_agents(env, resolved.collect, resolved.baselines)
+        agents += blind_agents(env, resolved.played_by, resolved.baselines)
     progress = log_progress("evaluate")
     return report(compare_agents(env, agents, seeds, config.workers, progress), list(contestants))
 
@@ -109,21 +112,23 @@ def contestant(folder: Path) -> Contestant:
         if policy is None:
             raise ValueError(f"{folder}: the bundle has no controller")
         return Contestant(folder, policy)
-    numbered = (path for path in (folder / "iterations").glob("*") if path.name.isdecimal())
-    iterations = sorted(numbered, key=lambda path: int(path.name))
-    for root in (*reversed(iterations), folder):
-        run = Workspace(root, core="")
-        path = run.controller / "controller.npz"
-        if path.exists() and (run.draft / MANIFEST_FILE).exists():
-            return Contestant(run.draft, load_policy(_learned_on(run, path)))
+    run = Workspace(folder, core="")
+    recipe = read_json(run.recipe, default={})
+    passes = [run]
+    for _ in range(recipe.get("iterations", 0)):  # further ones are of an earlier recipe
+        passes.append(passes[-1].next())
+    for each in reversed(passes if recipe else []):
+        path = each.controller / "controller.npz"
+        if each.inputs("controller").exists():  # the stage is done, so both are of one world
+            learned = _learned_on(each, path) if recipe["finetune"] else path
+            return Contestant(each.draft, load_policy(learned))
     raise ValueError(f"{folder}: is neither a bundle nor a run with a controller")
 
 
 def _learned_on(run: Workspace, policy: Path) -> Path:
     """Return the controller that `policy` has become in the real environment; itself without."""
-    path = run.finetuned / "controller.npz"
     begun_as = read_json(run.inputs("finetune"), default={}).get("policy")
-    return path if path.exists() and begun_as == file_hash(policy) else policy
+    return run.finetuned / "controller.npz" if begun_as == file_hash(policy) else policy
 
 
 def _recipe_of(bundle: Path) -> str:

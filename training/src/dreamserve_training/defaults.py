@@ -87,7 +87,8 @@ def finetune_options(recipe: Recipe, resolved: ResolvedRecipe) -> FinetuneConfig
         return None
     if recipe.env is None:
         raise RecipeError("finetune: needs env=..., to play it")
-    inherited, form = FinetuneConfig(), ["hidden", "inputs"]
+    weight = _done_weight(recipe, resolved.train)
+    inherited, form = FinetuneConfig(done_weight=weight), ["hidden", "inputs"]
     if isinstance(resolved.controller, PPOConfig):
         own = {"iterations", "lr", "initial_scale"}
         shared = {each.name for each in fields(LearningConfig)} - own
@@ -143,9 +144,8 @@ def _method(recipe: Recipe, env: EnvSpec, train: TrainConfig) -> MethodConfig:
     name = recipe.controller.get("method", "cma")
     if name not in METHODS:
         raise RecipeError(f"controller: unknown method {name!r}; known: {', '.join(METHODS)}")
-    if METHODS[name] is PPOConfig:  # a threshold is of the logit with the weight of positives in it
-        weighted = recipe.done_rule == "threshold" and train.done_pos_weight > 0
-        return PPOConfig(done_weight=train.done_pos_weight if weighted else 1.0)
+    if METHODS[name] is PPOConfig:
+        return PPOConfig(done_weight=_done_weight(recipe, train))
     return ControllerConfig(
         form=Scores(env.action_space.width),
         temperature=1.0,
@@ -154,6 +154,15 @@ def _method(recipe: Recipe, env: EnvSpec, train: TrainConfig) -> MethodConfig:
         episodes=8,
         max_steps=env.max_episode_steps,
     )
+
+
+def _done_weight(recipe: Recipe, train: TrainConfig) -> float:
+    """Return the weight of positives that is left in the world's done logit.
+
+    A threshold is of the logit with that weight in it; for ends that are drawn it is undone.
+    """
+    weighted = recipe.done_rule == "threshold" and train.done_pos_weight > 0
+    return train.done_pos_weight if weighted else 1.0
 
 
 def _bank(recipe: Recipe) -> BankConfig:
@@ -166,6 +175,11 @@ def _bank(recipe: Recipe) -> BankConfig:
 def evaluate_options(config: EvaluateConfig, options: Mapping[str, Any]) -> EvaluateConfig:
     """Return `config` with `options`; its plans are light. RecipeError for what is not possible."""
     config = with_options("evaluate", config, options)
+    if "plan_episodes" in options and config.plan_episodes > config.episodes:
+        raise RecipeError(
+            f"evaluate: plan_episodes: {config.plan_episodes} is more than the {config.episodes}"
+            " episodes that C plays (`episodes`), which plans play, too"
+        )
     plan = {**LIGHT_PLAN, **config.plan}
     check_plan(plan)
     return replace(config, plan=plan)

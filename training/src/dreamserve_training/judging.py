@@ -10,6 +10,7 @@ from typing import Any
 
 from dreamserve.loading import load_world
 from dreamserve_training.data.collect import code_used
+from dreamserve_training.data.digests import file_hash
 from dreamserve_training.dreams.policies import policy_returns
 from dreamserve_training.evaluation.differences import best_blind, controller_differences
 from dreamserve_training.evaluation.figures import told
@@ -27,7 +28,7 @@ from dreamserve_training.models.controller import Policy, load_policy
 from dreamserve_training.progress import log_progress
 from dreamserve_training.recipe import ResolvedRecipe
 from dreamserve_training.runs.records import describe
-from dreamserve_training.stage_inputs import INPUTS, Inputs, policy_path
+from dreamserve_training.stage_inputs import Inputs, draft, policy_path
 from dreamserve_training.workspace import Workspace, read_json, write_json
 
 logger = logging.getLogger("dreamserve_training")
@@ -61,17 +62,30 @@ def real_results(recipe: ResolvedRecipe, workspace: Workspace, policy: Policy) -
         before = load_policy(workspace.controller / "controller.npz")
         agent = controller_agents(workspace.draft, before, recipe.controller.temperature)[0]
         sighted.append(replace(agent, name=DREAMS_ONLY))
-    inputs = INPUTS["evaluate"](recipe, workspace)
+    inputs = _sighted_inputs(recipe, workspace)
     results = _played(recipe, workspace, sighted, inputs, seeds)
     if not recipe.last:
         return results
-    blind = blind_agents(recipe.env, first.collect, recipe.baselines)
+    blind = blind_agents(recipe.env, first.played_by, recipe.baselines)
     # in the first pass's folder: another iteration, on the same seeds, needs them again
     results = _played(recipe, workspace.passes()[0], blind, _blind_inputs(first), seeds) | results
     if planned := seeds[: config.plan_episodes]:
         planner = [planning_agent(workspace.draft, config.plan)]
+        inputs = {"plan": config.plan, **_draft_inputs(recipe, workspace)}
         results |= _played(recipe, workspace, planner, inputs, planned)
     return results
+
+
+def _sighted_inputs(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
+    paths = {"controller": policy_path(recipe, workspace)}
+    paths |= {DREAMS_ONLY: workspace.controller / "controller.npz"} if recipe.finetune else {}
+    policies = {name: file_hash(path) for name, path in paths.items()}
+    temperature = {"temperature": recipe.controller.temperature}
+    return {**policies, **temperature, **_draft_inputs(recipe, workspace)}
+
+
+def _draft_inputs(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
+    return {**draft(recipe, workspace), **code_used(recipe.env, recipe.collect)}
 
 
 def _blind_inputs(recipe: ResolvedRecipe) -> Inputs:

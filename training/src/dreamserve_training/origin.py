@@ -3,17 +3,21 @@
 import os
 import platform
 import subprocess
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dreamserve_training.data.digests import files_digest
 from dreamserve_training.data.episodes import SPLITS, episode_paths
 from dreamserve_training.recipe import ResolvedRecipe
-from dreamserve_training.runs.records import installed
+from dreamserve_training.runs.records import describe, installed
 from dreamserve_training.workspace import Workspace, read_json
 
 PACKAGES = ("box2d", "vizdoom", "gymnasium", "torch", "lightning", "cma", "dreamserve-training")
+
+OPTIONS = (  # of a pass, beside those of M's core
+    *("vae", "train", "batch_size", "sequence_length", "signals", "constant_reward", "done_rule"),
+    *("done_threshold", "bank", "controller", "evaluate"),
+)
 
 
 def origin_of(recipe: ResolvedRecipe, workspace: Workspace) -> dict[str, Any]:
@@ -28,9 +32,10 @@ def origin_of(recipe: ResolvedRecipe, workspace: Workspace) -> dict[str, Any]:
         "recipe": recipe.name,
         "episodes": {split: digests[split]["files"] for split in SPLITS},
         "data_sha256": {split: digests[split]["sha256"] for split in SPLITS},
-        "first_seed": {"train": first.collect.seed, "holdout": first.holdout.seed},
+        **({} if first.played_by is None else _collected(first)),
         **_options(recipe),
-        **({"finetune": asdict(recipe.finetune)} if recipe.finetune else {}),
+        "baselines": [name for name, _ in recipe.baselines],
+        **({"finetune": describe(recipe.finetune)} if recipe.finetune else {}),
         **({"first pass": _options(first)} if not first.last else {}),
         **{f"iteration {each.number}": _iteration(each) for each in passes[1:]},
         "commit": _commit(),
@@ -40,13 +45,16 @@ def origin_of(recipe: ResolvedRecipe, workspace: Workspace) -> dict[str, Any]:
     }
 
 
-def _options(recipe: ResolvedRecipe) -> dict[str, Any]:
+def _collected(first: ResolvedRecipe) -> dict[str, Any]:
     return {
-        "vae": asdict(recipe.vae),
-        recipe.memory: recipe.memory_options,
-        "train": asdict(recipe.train),
-        "controller": asdict(recipe.controller),
+        "first_seed": {"train": first.collect.seed, "holdout": first.holdout.seed},
+        "collect": describe(first.collect),
     }
+
+
+def _options(recipe: ResolvedRecipe) -> dict[str, Any]:
+    named = {name: describe(getattr(recipe, name)) for name in OPTIONS}
+    return {recipe.memory: describe(recipe.memory_options), **named}
 
 
 def _iteration(recipe: ResolvedRecipe) -> dict[str, Any]:
@@ -54,7 +62,7 @@ def _iteration(recipe: ResolvedRecipe) -> dict[str, Any]:
     return {
         "episodes": recipe.collect.episodes,
         "players": dict(recipe.players),
-        "exploration": asdict(recipe.exploration),
+        "exploration": describe(recipe.exploration),
         **({"epochs": recipe.train.epochs} if recipe.last else _options(recipe)),
     }
 

@@ -167,6 +167,11 @@ class ResolvedRecipe:
     finetune: FinetuneConfig | None = None  # of the last pass
 
     @property
+    def played_by(self) -> CollectConfig | None:
+        """How the episodes of this pass are collected; None of recorded data."""
+        return self.collect if self.data is None else None
+
+    @property
     def number(self) -> int:
         """0 for the first pass, then the iteration's number."""
         return 0 if self.before is None else self.before.number + 1

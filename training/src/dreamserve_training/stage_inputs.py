@@ -20,6 +20,7 @@ from dreamserve_training.recipe import PlayerName, ResolvedRecipe
 from dreamserve_training.recorded import digests
 from dreamserve_training.runs.errors import MismatchError
 from dreamserve_training.runs.records import Record, begin, describe
+from dreamserve_training.train.methods import MethodConfig
 from dreamserve_training.train.ppo.config import PPOConfig
 from dreamserve_training.train.ppo.learning import checkpoint_of
 from dreamserve_training.workspace import Workspace, read_json, write_json
@@ -99,16 +100,21 @@ def draft(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
 def controller_to_go_on(recipe: ResolvedRecipe, workspace: Workspace) -> Path | None:
     """Return the C of the pass before, from which C goes on.
 
-    None in the first pass, for CMA-ES, which begins anew, and if M is another one than that before:
-    what C knows of M's recurrent state then means nothing.
+    None in the first pass, for CMA-ES, which begins anew, for a C of another form, and if M is
+    another one than that before: what C knows of M's recurrent state then means nothing.
     """
     before = workspace.before
-    if before is None or not workspace.memory_model.exists():
+    if before is None or recipe.before is None or not workspace.memory_model.exists():
         return None
-    if not isinstance(recipe.controller, PPOConfig):
+    if not _same_form(recipe.before.controller, recipe.controller):
         return None
     was, now = (describe(load_memory(each.memory_model).config) for each in (before, workspace))
     return before.controller / "controller.npz" if was == now else None
+
+
+def _same_form(before: MethodConfig, now: MethodConfig) -> bool:
+    is_ppo = isinstance(before, PPOConfig) and isinstance(now, PPOConfig)
+    return is_ppo and (before.inputs, before.hidden) == (now.inputs, now.hidden)
 
 
 def _controller(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
@@ -140,7 +146,7 @@ def policy_path(recipe: ResolvedRecipe, workspace: Workspace) -> Path:
 
 def _evaluate(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
     policy = {"policy": _hash(policy_path(recipe, workspace))}
-    names = _fields(recipe, ("baselines", "evaluate"))
+    names = _fields(recipe, ("baselines", "evaluate", "last"))  # in the last one all agents play
     code = code_used(recipe.env, recipe.collect)
     return {**_controller(recipe, workspace), **policy, **names, **code}
 

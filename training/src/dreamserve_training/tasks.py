@@ -123,7 +123,15 @@ def run_stages(
         return
     with stoppable(), locked(root, "recipe"):
         remove_partials(root)
+        _note_recipe(passes[-1], workspace.recipe)
         run_in_order(tasks, selected, skip_done=names is None)
+
+
+def _note_recipe(last: ResolvedRecipe, path: Path) -> None:
+    """Note how the run ends: files of a longer recipe may lie there, too."""
+    now = {"iterations": last.number, "finetune": last.finetune is not None}
+    if read_json(path, default=None) != now:
+        write_json(path, now)
 
 
 def run_in_order(tasks: Sequence[Task], selected: Sequence[Task], skip_done: bool) -> None:

@@ -57,6 +57,11 @@ class Workspace:
         return folders if self.trains_vae else folders[-1:]
 
     @property
+    def recipe(self) -> Path:
+        """How many `iterations` the run's recipe has, and whether C learns in reality, JSON."""
+        return self.passes()[0].root / "recipe.json"
+
+    @property
     def environment(self) -> Path:
         """What the environment told of itself, JSON."""
         return self.passes()[0].root / "environment.json"

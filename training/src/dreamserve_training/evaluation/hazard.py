@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from dreamserve.backends.base import Array, Backend
 from dreamserve.manifest import WorldSpec
+from dreamserve_training.evaluation.figures import rounded
 from dreamserve_training.evaluation.open_loop import open_loop_steps
 from dreamserve_training.evaluation.teacher_forcing import TeacherForced, states_at
 
@@ -167,21 +168,19 @@ def _sums(edges: Sequence[int], parts: Iterator[Steps], events: int) -> Float64:
 
 
 def _row(known: Float64, dreamed: Float64) -> dict[str, Any]:
-    real, of_dreamed = _rate(known[1], known[0]), _rate(dreamed[1], dreamed[0])
-    expected = _rate(dreamed[2], dreamed[0])
-    ratio = None if not of_dreamed or expected is None else round(expected / of_dreamed, 2)
+    ratio = None if dreamed[1] == 0 else rounded(float(dreamed[2] / dreamed[1]))
     return {
-        "real": real,
+        "real": _rate(known[1], known[0]),
         "standard_error": _rate(sqrt(known[1]), known[0]),
         "expected": _rate(known[2], known[0]),
-        "real_of_dreamed": of_dreamed,
-        "dreamed": expected,
+        "real_of_dreamed": _rate(dreamed[1], dreamed[0]),
+        "dreamed": _rate(dreamed[2], dreamed[0]),
         "dreamed_over_real": ratio,
     }
 
 
 def _rate(events: float, steps: float) -> float | None:
-    return round(1000 * float(events) / float(steps), 2) if steps else None
+    return rounded(1000 * float(events) / float(steps)) if steps else None
 
 
 def _edges(runs: Sequence[TeacherForced]) -> list[int]:

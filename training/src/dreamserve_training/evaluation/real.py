@@ -70,13 +70,18 @@ class AgentSpec:
 
 
 def blind_agents(
-    spec: EnvSpec, collect: CollectConfig, baselines: Sequence[tuple[str, Sequence[Any]]] = ()
+    spec: EnvSpec,
+    collect: CollectConfig | None,
+    baselines: Sequence[tuple[str, Sequence[Any]]] = (),
 ) -> list[AgentSpec]:
     """Return agents that ignore observations: random, as in collecting, and named baselines.
 
-    A baseline repeats its actions, which are those of the spec's space; ValueError for others.
+    `collect` is None of recorded data: nobody knows how that was played. A baseline repeats its
+    actions, which are those of the spec's space; ValueError for others.
     """
-    policies: dict[str, Actions] = {RANDOM: random_actions, "as collected": collect.actions}
+    policies: dict[str, Actions] = {RANDOM: random_actions}
+    if collect is not None:
+        policies["as collected"] = collect.actions
     for name, actions in baselines:
         spec.action_space.check(list(actions), leading=(len(actions),))
         policies[name] = partial(repeated_sequence, actions=tuple(actions))

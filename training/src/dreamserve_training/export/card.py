@@ -57,9 +57,10 @@ EXPLANATIONS = {
         " on random inputs; and whether a dream is bit-identical in every batch."
     ),
     "real": (
-        "Returns in the real environment. *As collected*: the random actions of the training data;"
-        " *vision cut*: C sees only an episode's first observation; *average seen*: C is shown the"
-        " mean latent in place of every observation; *plan*: actions of /plan."
+        "Returns in the real environment. *As collected*: actions as those of the first pass's"
+        " data; *vision cut*: C sees only an episode's first observation, and goes on in its own"
+        " dream, at the mean temperature that it learned at; *average seen*: C is shown the mean"
+        " latent in place of every observation; *plan*: actions of /plan."
     ),
     "differences": (
         "Returns of the controller less those of others in the same real episodes, paired by seed."
