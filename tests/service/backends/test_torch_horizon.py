@@ -39,7 +39,7 @@ def evaluated(outcomes):
     def values(present: RolloutStart, actions: np.ndarray, seeds: np.ndarray, discount: float):
         values, weight = np.zeros(len(actions)), 1.0
         for outcome in outcomes(present, actions, seeds):
-            values += weight * outcome.reward
+            values += weight * outcome.reward.astype(np.float64)
             weight *= discount
         assert outcome.finite.all()
         return values

@@ -32,3 +32,20 @@ def test_a_bundled_controller_earns_more_than_chance_in_dreams(name: str) -> Non
         for policy in ("bundled", "random")
     }
     assert means["bundled"] > means["random"] + 20
+
+
+@pytest.mark.parametrize(("name", "usual"), [("takecover", -0.3), ("carracing", -0.2)])
+def test_a_worlds_own_frames_surprise_it_less_than_draws_as_the_docs_say(
+    name: str, usual: float
+) -> None:
+    client = LocalClient(load_world(BUNDLES / name), capacity=2)
+    space, rng, excess = client.world.spec.action_space, np.random.default_rng(0), []
+    for seed in range(2):
+        first = client.reset(session_id="system", seed=seed, include=["frame"])
+        client.reset(session_id="twin", seed=100, start={"frames": [first.frame]})
+        for _ in range(30):
+            action = space.single(space.uniform(rng.random((1, *space.shape), np.float32))[0])
+            frame = client.step("system", action, include=["frame"]).frame
+            info = client.step("twin", action, observation=frame).info
+            excess.append(info["surprise"] - info["expected_surprise"])
+    assert np.mean(excess) == pytest.approx(usual, abs=0.1)

@@ -1,7 +1,7 @@
 """Returns of candidates' futures, computed on a torch device without copying states off it.
 
 The result equals that of the engine's own steps (`DeviceBackend.returns`): a step's reward counts
-if the future had not ended before it, times the discount in float32, summed in float64.
+if the future had not ended before it, times the discount, and is summed in float64.
 """
 
 import numpy as np
@@ -49,7 +49,7 @@ def returns(
             torch.tensor(padded(actions[chunk], size), device=device),
             torch.tensor(chunk_keys.view(np.int64), device=device),
             temperature,
-            torch.tensor(weights.astype(np.float32), device=device),
+            torch.tensor(weights, device=device),
         )
         values[chunk] = computed[: chunk.stop - first].cpu().numpy()
     return values
@@ -67,7 +67,7 @@ def _chunk_returns(
     """Return the discounted return of each future, (N,) float64.
 
     start: latent (1, Z) and state (1, *shape) each; actions (N, H, …), keys (1 or N, H) int64,
-    weights (H,).
+    weights (H,) float64.
     """
     size, horizon = actions.shape[:2]
     latent, *state = (part.repeat(size, *(1,) * (part.ndim - 1)) for part in start)
@@ -100,11 +100,11 @@ def discounted_returns(
 ) -> Tensor:
     """Return (N,) float64: the weighted sum of rewards while alive, -inf if not finite by then.
 
-    rewards, terminated (bool) and finite (bool) are (H, N), weights (H,). Steps after a future's
-    end are ignored.
+    rewards, terminated (bool) and finite (bool) are (H, N), weights (H,) float64. Steps after a
+    future's end are ignored.
     """
     ended = terminated.int()
     alive = ended.cumsum(0) - ended == 0  # before the step
-    counted = (rewards * weights.unsqueeze(1)).masked_fill(~alive, 0).double()
+    counted = (rewards.double() * weights.unsqueeze(1)).masked_fill(~alive, 0)
     total = counted.cumsum(0)[-1]  # in the order of the steps, as on the host
     return total.masked_fill((alive & ~finite).any(0), float("-inf"))

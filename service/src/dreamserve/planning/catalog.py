@@ -60,6 +60,12 @@ def _number(value: float) -> float:
     return int(value) if float(value).is_integer() else value
 
 
+def is_exhaustive(space: ActionSpace, horizon: int, options: Any) -> bool:
+    """Return whether all sequences are as few as the options' candidates."""
+    total: int = options.candidates * options.iterations
+    return space.sequences(horizon) <= total
+
+
 def planner_of(
     name: str,
     space: ActionSpace,
@@ -69,7 +75,6 @@ def planner_of(
     warm: Actions | None = None,
 ) -> Planner:
     """Return the planner `name`, or exhaustive search if that needs no more candidates."""
-    total = options.candidates * options.iterations
-    if space.sequences(horizon) <= total:
+    if is_exhaustive(space, horizon, options):
         return exhaustive(space, horizon, warm)
     return PLANNERS[name].plan(space, horizon, options, uniform, warm)

@@ -10,7 +10,12 @@ import numpy as np
 from dreamserve import noise
 from dreamserve.backends.base import Actions, DeviceBackend, Int64
 from dreamserve.engine.dynamics import Work
-from dreamserve.engine.imagination.objectives import REWARD, ReturnAccumulator, reward_alone
+from dreamserve.engine.imagination.objectives import (
+    REWARD,
+    ReturnAccumulator,
+    goes_on,
+    reward_alone,
+)
 from dreamserve.engine.imagination.policy_runners import runner_of
 from dreamserve.engine.imagination.trajectories import RolloutStart, Trajectories, Values, subseeds
 from dreamserve.noise import UInt64
@@ -19,7 +24,7 @@ from dreamserve_protocol.errors import NotFiniteInputError
 from dreamserve_protocol.plan import Objective
 from dreamserve_protocol.policies import AnyPolicy
 
-_ON_DEVICE = 4096  # candidates of one call on a device
+_ON_DEVICE = 4096  # dreams of one call on a device, at least one candidate's
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,7 +34,7 @@ class CandidateValues:
     values: Values  # (N,), -inf for candidates not evaluated to the horizon
     complete: bool = True  # whether all of them were evaluated before the deadline
     partial: Values | None = None  # (N,) if none was: values of the steps so far
-    calls: int = 0  # number of world calls
+    calls: int = 0  # number of world calls; on a device those of the same work in slices
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +47,8 @@ class CandidateEvaluator:
     discount: float = 1.0
     particles: int = 1
     action_repeat: int = 1  # steps for which actions are held
-    until_s: Callable[[], float] = lambda: inf  # deadline by the engine's clock, called every step
+    until_s: Callable[[], float] = lambda: inf  # deadline by `clock`, called every step
+    clock: Callable[[], float] = lambda: -inf  # the engine's; a device's work is not cut within
     policy: AnyPolicy | None = None
     policy_steps: int = 0  # that the policy takes after the actions
     nan_scores_at: list[int] = field(default_factory=list)  # numbers of such steps, as they occur
@@ -61,12 +67,7 @@ class CandidateEvaluator:
         values = np.full(len(actions) * self.particles, -np.inf)
         alone = reward_alone(self.objective) and not self.policy_steps
         if isinstance(backend, DeviceBackend) and alone:
-            for first in range(0, len(actions), _ON_DEVICE):
-                some = actions[first : first + _ON_DEVICE, held]
-                part = slice(first * self.particles, (first + len(some)) * self.particles)
-                values[part] = self._on_device(backend, some, seeds)
-                yield None
-            return CandidateValues(self._mean(values))
+            return (yield from self._all_on_device(backend, actions, held, seeds))
         calls = 0
         for first in range(0, len(values), self.slice_rows):
             rows = np.arange(first, min(first + self.slice_rows, len(values)))
@@ -103,7 +104,8 @@ class CandidateEvaluator:
     def upper_bound(self, horizon: int) -> float:
         """Return the largest value that a candidate of H actions can have; infinity if unknown.
 
-        It is known if the reward of each survived step is constant: then surviving all is best.
+        It is known if each step's reward is constant, also that of a step which ends the dream:
+        then no sequence is better than one whose steps all happen.
         """
         rule, objective = self.start.world.spec.reward, self.objective
         others = objective.survival or objective.target is not None or objective.signals
@@ -128,6 +130,7 @@ class CandidateEvaluator:
         candidates = rows // self.particles
         seeds = seed if self.particles == 1 else seed[rows % self.particles]
         dreams = Trajectories.of(self.start, len(rows), seeds, noise.PLAN)
+        dreams.goes_on = goes_on(self.start.world, self.objective)
         returns = ReturnAccumulator(self.start.world, self.objective, self.discount, len(rows))
         planned = (actions[candidates, number] for number in held.tolist())
         for t, action in enumerate(chain(planned, self._of_policy(dreams))):
@@ -175,6 +178,23 @@ class CandidateEvaluator:
                 if outcome is None or not outcome.finite.all():
                     return actions
         return actions
+
+    def _all_on_device(
+        self, backend: DeviceBackend, actions: Actions, held: Int64, seeds: UInt64
+    ) -> Work[CandidateValues]:
+        """Evaluate N candidates in calls of many; at the deadline at least one has been made."""
+        values, calls = np.full(len(actions) * self.particles, -np.inf), 0
+        most = max(1, _ON_DEVICE // self.particles)
+        for first in range(0, len(actions), most):
+            dreamt = first * self.particles
+            if first and self.clock() >= self.until_s():
+                return self._cut_short(values, dreamt, values, calls)
+            some = actions[first : first + most, held]
+            rows = len(some) * self.particles
+            values[dreamt : dreamt + rows] = self._on_device(backend, some, seeds)
+            calls += len(held) * -(-rows // self.slice_rows)
+            yield None
+        return CandidateValues(self._mean(values), calls=calls)
 
     def _on_device(self, backend: DeviceBackend, steps: Actions, seed: UInt64) -> Values:
         """Evaluate all candidates in one call on the device."""

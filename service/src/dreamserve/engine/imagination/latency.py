@@ -80,13 +80,17 @@ class LatencyModel:
 
 def fit_to_budget(
     options: Options, calls: int, particles: int, latency: LatencyModel, within_s: float
-) -> Options:
-    """Return the options with at most the iterations and candidates that fit into `within_s`.
+) -> tuple[Options, int]:
+    """Return options with at most the iterations and candidates that fit into `within_s`.
 
-    `calls` is the number of world calls of one iteration. Iterations are reduced before candidates.
+    And the particles: `calls` is the number of world calls of one iteration. Iterations are reduced
+    before candidates, and these before particles, of which one is left at least: few candidates
+    known well are hardly a search.
     """
     requested: Any = options
     enough = min(requested.candidates, ENOUGH)
+    fewest = min(requested.candidates, FEWEST)
+    particles = max(1, min(particles, latency.rows(calls, within_s) // fewest))
 
     def candidates(iterations: int) -> int:
         return latency.rows(iterations * calls, within_s) // particles
@@ -97,4 +101,4 @@ def fit_to_budget(
     if requested.iterations > 1:
         fewer["iterations"] = iterations
     fitting: Options = replace(requested, **fewer)
-    return fitting
+    return fitting, particles

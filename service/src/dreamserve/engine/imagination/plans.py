@@ -7,7 +7,7 @@ are likely to fit, and the result is the best plan at the deadline.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from math import inf
 from typing import Any, NamedTuple, NoReturn
@@ -21,7 +21,7 @@ from dreamserve.engine.imagination.latency import LatencyModel, fit_to_budget
 from dreamserve.engine.imagination.objectives import REWARD
 from dreamserve.engine.imagination.trajectories import RolloutStart, uniforms
 from dreamserve.planning.base import Actions, Plan, Planner, better, finite_or_lowest, resized
-from dreamserve.planning.catalog import planner_of
+from dreamserve.planning.catalog import is_exhaustive, planner_of
 from dreamserve.planning.options import Options
 from dreamserve.spaces import ActionSpace
 from dreamserve_protocol.errors import DreamNotFiniteError, NotFiniteInputError
@@ -39,6 +39,7 @@ class SearchResult(NamedTuple):
     evaluations: int  # candidates evaluated to the horizon
     calls: Sequence[tuple[int, int]]  # (number of world calls, rows)
     cut_short: bool
+    optimal: bool = False  # no plan can be better
 
 
 def plan(
@@ -70,6 +71,7 @@ def plan(
         request.particles,
         request.action_repeat,
         until_s,
+        clock,
         policy := None if request.policy is None else policy_of(request.policy),
         request.policy_steps,
     )
@@ -142,12 +144,17 @@ class _Search:
         """Search with as much work as fits into the budget, given concurrent plans."""
         began_s, active = self.clock(), self.latency.active
         calls, within_s = self.evaluator.steps(self.request.horizon), self.evaluator.until_s()
-        fewer = fit_to_budget(
-            self.options, calls, self.request.particles, self.latency, within_s - began_s
+        asked = self.request.particles
+        fewer, particles = fit_to_budget(
+            self.options, calls, asked, self.latency, within_s - began_s
         )
-        found = yield from self._run(fewer)
+        search = replace(self, evaluator=replace(self.evaluator, particles=particles))
+        found = yield from search._run(fewer)
         self.latency.learn(found.calls, active, self.clock() - began_s)
-        return found._replace(cut_short=found.cut_short or fewer != self.options)
+        space = self.evaluator.start.world.spec.action_space
+        tries_all = is_exhaustive(space, self.request.horizon, fewer)
+        is_less = particles < asked or (fewer != self.options and not tries_all)
+        return found._replace(cut_short=found.cut_short or (is_less and not found.optimal))
 
     def _run(self, options: Options) -> Work[SearchResult]:
         """Evaluate the planner's candidates until it is done or the deadline has passed."""
@@ -161,7 +168,12 @@ class _Search:
                 complete = False
                 break
             if isinstance(proposed, Plan):
-                best = proposed if best is None else best._replace(iterations=proposed.iterations)
+                if best is not None and best.value > proposed.value:  # of equal ones, the planner's
+                    proposed = best._replace(iterations=proposed.iterations)
+                best = proposed
+                break
+            if best is not None and self.clock() >= evaluator.until_s():
+                complete = False
                 break
             actions = proposed
             result = yield from evaluator.evaluate(actions, _iteration_seed(self.seed, iteration))
@@ -175,7 +187,8 @@ class _Search:
             if not complete or best.value >= bound:
                 break
         took = [(number, rows) for rows, number in calls.items()]
-        return SearchResult(best or self._untried(), evaluations, took, not complete)
+        best = best or self._untried()
+        return SearchResult(best, evaluations, took, not complete, best.value >= bound)
 
     def _proposed(self, planner: Planner, values: Any) -> Work[Actions | Plan | None]:
         """Return the planner's next candidates or its plan; None if the deadline comes first."""

@@ -44,7 +44,7 @@ class RolloutStart:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StepOutcome:
-    """B futures after a step. An ended one keeps its latent and gets no reward."""
+    """B futures after a step. An ended one gets no reward, and keeps its latent or goes on."""
 
     latent: Array  # (B, Z)
     reward: Array  # (B,)
@@ -58,7 +58,11 @@ class Trajectories:
     """B futures of one world, each with its own seed, step number and temperature.
 
     A single seed and step, (1,) each, give all futures the same noise (common random numbers).
+    With `goes_on` latents change past an end, too, for sums that weigh a step by the probability
+    that it is reached, not by one draw.
     """
+
+    goes_on: bool = False
 
     def __init__(
         self,
@@ -110,8 +114,10 @@ class Trajectories:
         alive = self.alive
         self.step = self.step + 1
         self.finite = self.finite & (new.finite | ~alive)
-        all_alive = bool(alive.all())
-        self.latent = new.latent if all_alive else np.where(alive[:, None], new.latent, self.latent)
+        if self.goes_on or bool(alive.all()):
+            self.latent = new.latent
+        else:
+            self.latent = np.where(alive[:, None], new.latent, self.latent)
         self.state, self.alive = new.state, alive & ~new.terminated
         reward = np.where(alive, new.reward, np.float32(0))
         return StepOutcome(self.latent, reward, alive, ~self.alive, self.finite, new.output)
