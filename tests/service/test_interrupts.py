@@ -173,8 +173,13 @@ def test_signals_wait_in_their_order_and_their_handlers_are_those_of_before() ->
 
 def test_a_signal_that_waited_is_handled_after_an_error_too() -> None:
     signal.signal(signal.SIGINT, raise_interrupt)
-    with pytest.raises(KeyboardInterrupt) as raised, signals_wait():
-        signal.raise_signal(signal.SIGINT)
-        raise ValueError
+
+    def fail() -> None:
+        with signals_wait():
+            signal.raise_signal(signal.SIGINT)
+            raise ValueError
+
+    with pytest.raises(KeyboardInterrupt) as raised:
+        fail()
     assert isinstance(raised.value.__context__, ValueError)
     assert signal.getsignal(signal.SIGINT) is raise_interrupt

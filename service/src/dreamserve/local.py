@@ -9,9 +9,11 @@
 """
 
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from functools import wraps
 from math import inf
 from pathlib import Path
+from threading import Lock
 from time import monotonic
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -23,6 +25,7 @@ from dreamserve.backends.choose import BackendName
 from dreamserve.engine.dynamics import advance, empty_state, start_from_bank
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.world import World
+from dreamserve.interrupts import signals_wait
 from dreamserve.loading import load_world
 from dreamserve.trust import UNTRUSTED, Trust
 from dreamserve.validation import plain, validated
@@ -55,6 +58,8 @@ from dreamserve_protocol.sessions import (
 from dreamserve_protocol.step import StepRequest
 
 __all__ = ["DreamBatch", "LocalClient"]
+
+OTHERS_TURN_S = 1e-3  # how soon a thread looks again whether another one still takes turns
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -106,21 +111,47 @@ class LocalClient:
     ) -> None:
         self.world = world if isinstance(world, World) else load_world(world, backend, trust=trust)
         self.engine = Engine([self.world], **options)
+        self._turns = Lock()  # one thread takes turns for all that wait
 
-    def send(self, request: Request[R], timeout_s: float = inf) -> R:
-        """Return a request's result, or raise its error.
+    def send(
+        self,
+        request: Request[R],
+        timeout_s: float = inf,
+        between_turns: Callable[[], None] = lambda: None,
+    ) -> R:
+        """Return a request's result, or raise its error; from any thread.
 
         Raises TimeoutError, and cancels the request, if it takes longer; a step that has begun is
-        computed to its end.
+        computed to its end. `between_turns` is called while long work goes on; what it raises
+        cancels the request, too. So does the handler of a signal, such as that of Ctrl-C, if it
+        raises: it is called between turns of the engine.
         """
         until_s = monotonic() + timeout_s
-        future = self.engine.submit(validated(type(request), plain(request), UNBOUNDED))
-        self.engine.turn()
-        while not future.done():
-            if monotonic() >= until_s and future.cancel():
-                raise TimeoutError
-            self.engine.turn()
+        checked = validated(type(request), plain(request), UNBOUNDED)
+        with signals_wait() as signals:
+            future = self.engine.submit(checked)
+            try:
+                self._advance(future)
+                while not future.done():
+                    signals.deliver()
+                    between_turns()
+                    if monotonic() >= until_s and future.cancel():
+                        raise TimeoutError
+                    self._advance(future)
+            except BaseException:
+                future.cancel()
+                raise
         return future.result()
+
+    def _advance(self, future: "Future[Any]") -> None:
+        """Take a turn, or wait for the one of another thread, which may complete `future`, too."""
+        if not self._turns.acquire(blocking=False):
+            wait([future], OTHERS_TURN_S)
+            return
+        try:
+            self.engine.turn()
+        finally:
+            self._turns.release()
 
 
 class DreamBatch:

@@ -1,12 +1,12 @@
 """What runs in this process has the timeouts of the other transports."""
 
+import asyncio
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from threading import Event
 
 import pytest
 
 import dreamserve_client as sdk
+from dreamserve.backends.fake import FakeBackend
 from dreamserve.engine.fake import fake_world
 from dreamserve.local import LocalClient
 
@@ -29,25 +29,41 @@ def test_a_call_that_takes_too_long_is_cancelled_and_the_next_one_is_not_kept(lo
         assert local.engine.idle
 
 
-def test_a_call_that_waits_for_others_too_long_was_not_sent(local, monkeypatch):
-    began, goes_on = Event(), Event()
-    send = local.send
+def test_a_call_whose_task_is_cancelled_is_cancelled(local):
+    async def main() -> None:
+        client = sdk.AsyncDreamClient(transport=sdk.AsyncInProcess(local))
+        dream = await client.dream()
+        plan = asyncio.create_task(dream.plan(planner="cem", **LONG))
+        async with asyncio.timeout(PATIENCE_S):
+            while not local.engine.queue.scheduler.jobs:
+                await asyncio.sleep(0)
+            plan.cancel()
+            await asyncio.wait([plan])
+            while not local.engine.idle:
+                await dream.session()
+        assert plan.cancelled()
 
-    def slow(*given):
-        began.set()
-        assert goes_on.wait(PATIENCE_S)
-        return send(*given)
+    asyncio.run(main())
+    assert local.engine.measures.cancelled == 1
 
-    monkeypatch.setattr(local, "send", slow)
-    client = sdk.DreamClient(transport=sdk.InProcess(local), max_retries=0)
-    with ThreadPoolExecutor(1) as threads:
-        first = threads.submit(client.reset)
-        assert began.wait(PATIENCE_S)
-        with pytest.raises(sdk.APITimeoutError, match=r"other calls took 0\.01 s") as raised:
-            client.with_options(timeout_s=0.01).worlds()
-        goes_on.set()
-        assert first.result(PATIENCE_S).step == 0
-    assert not raised.value.sent
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+def test_a_session_goes_on_after_an_interrupt(local, monkeypatch, interrupt):
+    step, interrupts = FakeBackend.step, [interrupt()]
+
+    def interrupted(*given):
+        if interrupts:
+            raise interrupts.pop()
+        return step(*given)
+
+    client = sdk.DreamClient(transport=sdk.InProcess(local), timeout_s=3, max_retries=0)
+    dream = client.dream()
+    monkeypatch.setattr(FakeBackend, "step", interrupted)
+    with pytest.raises(interrupt):
+        dream.step(1)
+    assert dream.step(1).step == 1
+    dream.close()
+    assert local.engine.session_count == 0
 
 
 def test_a_step_is_computed_to_its_end(local):

@@ -173,7 +173,8 @@ class Engine:
     def turn(self) -> None:
         """Run one batch of waiting requests, then one slice of long work; deliver the outcomes.
 
-        Turns never overlap: this waits while another thread runs one.
+        Turns never overlap: this waits while another thread runs one. Raises what interrupted the
+        work, such as KeyboardInterrupt, once all requests that it was done for have an error.
         """
         with self._turning:
             if failed := self._executor.arrive():
@@ -182,8 +183,10 @@ class Engine:
                 batch, jobs = self.queue.scheduler.next()
             if batch:
                 self._driver.deliver(self._executor.run_batch(batch))
+                self._executor.raise_interrupt()
             if jobs:
                 self._driver.deliver(self._executor.run_slice(jobs))
+                self._executor.raise_interrupt()
 
     def short_turn(self) -> list[Settled]:
         """Run a turn if that takes less time than a handover to the engine's thread.
@@ -199,6 +202,9 @@ class Engine:
                     batch, _ = scheduler.next()
                 if batch:
                     settled = self._executor.run_batch(batch)
+                if self._executor.interrupt is not None:
+                    self._driver.deliver(settled)
+                    self._executor.raise_interrupt()
             finally:
                 self._turning.release()
         if scheduler.ready or scheduler.jobs:  # `has_work`, inlined on the path of every step

@@ -15,7 +15,12 @@ from dreamserve.engine.scheduling.jobs import Ask
 from dreamserve.engine.scheduling.queued import QueuedRequest, Settled
 from dreamserve.engine.scheduling.slices import run_slice
 from dreamserve.engine.work import Job, Outcome, failure
-from dreamserve_protocol.errors import DeadlinePassedError, OverloadedError, ProblemError
+from dreamserve_protocol.errors import (
+    DeadlinePassedError,
+    EngineFailedError,
+    OverloadedError,
+    ProblemError,
+)
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.reset import ResetRequest
 
@@ -46,6 +51,8 @@ class Executor:
         self._gate = gate  # None without a store
         self.observe: Observe | None = None
         self.check_room: CheckRoom = lambda request: None
+        # An interrupt of the last batch or slice, such as KeyboardInterrupt: no request's error.
+        self.interrupt: BaseException | None = None
         self._slices = 0
         self._served_at_s = 0.0  # when the last slice ended, or the first job of several began
 
@@ -76,8 +83,8 @@ class Executor:
             self.observe(batch, began_s)
         try:
             outcomes = self._respond(self._contexts, batch)
-        except Exception as error:
-            outcomes = [failure(error)] * len(batch)
+        except BaseException as error:  # whatever it is, other requests wait behind these
+            outcomes = [self._failed(error)] * len(batch)
         settled: list[Settled] = []
         with self._lock:
             for queued in parked:
@@ -144,7 +151,12 @@ class Executor:
         jobs = [job for job, queued in by_job.items() if queued not in dropped]
         if self._gate is not None:
             self._gate.lookups.resume(by_job[job] for job in jobs)
-        ran = run_slice(jobs, common.slice_rows, now_s)
+        try:
+            ran = run_slice(jobs, common.slice_rows, now_s)
+        except BaseException as error:  # how far each of them came is not known
+            ran = [(job, self._failed(error)) for job in jobs]
+            for job in jobs:
+                job.close()
         ended = [(by_job[job], outcome) for job, outcome in ran if not isinstance(outcome, Job)]
         served_at_s = common.clock()
         with self._lock:
@@ -161,6 +173,19 @@ class Executor:
         ended = self._hold(ended, served)
         self._measures.slice(began_s, ended_s, ended)
         return [*ended, *dropped.items()]
+
+    def _failed(self, error: BaseException) -> ProblemError:
+        """Return the error of requests that were computed together; note an interrupt."""
+        if isinstance(error, Exception):
+            return failure(error)
+        self.interrupt = error
+        return EngineFailedError(f"the engine was interrupted: {type(error).__name__}")
+
+    def raise_interrupt(self) -> None:
+        """Raise what interrupted the last batch or slice, if something did; once."""
+        interrupt, self.interrupt = self.interrupt, None
+        if interrupt is not None:
+            raise interrupt
 
     def _hold(self, settled: list[Settled], ran: Sequence[QueuedRequest]) -> list[Settled]:
         """Return the outcomes that need not wait for the store; all of them without one."""

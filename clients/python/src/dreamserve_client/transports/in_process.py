@@ -7,8 +7,8 @@ This file alone imports the service, and only when it is used.
 """
 
 import asyncio
-from threading import Lock
-from time import monotonic
+from collections.abc import Callable
+from threading import Event
 from typing import Any
 
 from dreamserve_client.calls import Call, Fields
@@ -18,12 +18,12 @@ from dreamserve_protocol.wire import fields_of, with_png
 
 
 class InProcess:
-    """One world and its sessions, driven by the threads that call it, one at a time.
+    """One world and its sessions, driven by the threads that call it.
 
     `world` is a bundle's folder, or what `dreamserve.local.LocalClient` takes, or such a client;
     `options` are those of LocalClient. Dreams are those of a server, bit for bit. A call that takes
-    longer than its timeout is cancelled; a step that has begun is computed to its end. Raises
-    ConfigurationError where the package dreamserve is missing.
+    longer than its timeout is cancelled, and so is one that Ctrl-C interrupts; a step that has
+    begun is computed to its end. Raises ConfigurationError where the package dreamserve is missing.
     """
 
     def __init__(self, world: Any, **options: Any) -> None:
@@ -34,19 +34,19 @@ class InProcess:
             raise ConfigurationError(f"InProcess runs the service itself: {advice}") from error
         local = isinstance(world, LocalClient)
         self._local = world if local else LocalClient(world, **options)
-        self._one_at_a_time = Lock()
 
     def send(self, call: Call[Any], timeout_s: float) -> Fields:
         """Compute one call, as `Transport.send` says."""
-        until_s = monotonic() + timeout_s
-        if not self._one_at_a_time.acquire(timeout=timeout_s):
-            raise APITimeoutError(f"other calls took {timeout_s:g} s", sent=False)
+        return self.compute(call, timeout_s, lambda: None)
+
+    def compute(
+        self, call: Call[Any], timeout_s: float, between_turns: Callable[[], None]
+    ) -> Fields:
+        """Do the same; what `between_turns` raises cancels the call."""
         try:
-            result = self._local.send(call.request, until_s - monotonic())
+            result = self._local.send(call.request, timeout_s, between_turns)
         except TimeoutError as error:
             raise APITimeoutError.after(timeout_s, "the engine in this process") from error
-        finally:
-            self._one_at_a_time.release()
         if getattr(call.request, "frame_format", None) == "png":
             result = with_png(result)
         return {} if result is None else _fields(result)
@@ -56,14 +56,26 @@ class InProcess:
 
 
 class AsyncInProcess:
-    """The same for AsyncDreamClient; calls are computed in other threads."""
+    """The same for AsyncDreamClient; calls are computed in other threads.
+
+    A call whose task is cancelled is cancelled as at its timeout.
+    """
 
     def __init__(self, world: Any, **options: Any) -> None:
         self._in_process = InProcess(world, **options)
 
     async def send(self, call: Call[Any], timeout_s: float) -> Fields:
         """Compute one call, as `Transport.send` says."""
-        return await asyncio.to_thread(self._in_process.send, call, timeout_s)
+        is_left = Event()
+
+        def check() -> None:
+            if is_left.is_set():
+                raise asyncio.CancelledError
+
+        try:
+            return await asyncio.to_thread(self._in_process.compute, call, timeout_s, check)
+        finally:
+            is_left.set()
 
     async def close(self) -> None:
         """Do nothing, as InProcess."""
