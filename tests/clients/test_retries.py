@@ -56,6 +56,65 @@ def test_a_new_session_of_no_chosen_id_leaves_a_draining_server(fake, waits, cal
     assert max(waits) <= FIRST_WAIT_S
 
 
+@pytest.mark.parametrize("refusal", ["request", "row"])
+def test_dreams_of_no_chosen_ids_leave_a_draining_server(fake, waits, refusal):
+    row = fake.ok(fake.RESET_BATCH, errors=[fake.row_error(1, 503, "draining")])
+    refused = fake.problem(503, "draining") if refusal == "request" else row
+    server = fake(refused, refused, fake.ok(fake.RESET_BATCH), fake.ok(fake.STEP_BATCH))
+    dreams = server.client().dreams(2)
+    dreams.step([1, 1])
+    asked = [request.headers["x-session-route"] for request in server.requests]
+    assert len(set(asked[:3])) == 3
+    assert asked[2] == asked[3]
+    assert server.body()["session_ids"] == dreams.session_ids == server.body(2)["session_ids"]
+
+
+def test_later_resets_of_all_dreams_leave_a_draining_server(fake, waits):
+    begun, refused = fake.ok(fake.RESET_BATCH), fake.problem(503, "draining")
+    server = fake(begun, refused, begun, begun, fake.ok(fake.STEP_BATCH))
+    dreams = server.client().dreams(2)
+    before = dreams.session_ids
+    dreams.reset()
+    assert dreams.session_ids != before
+    dreams.reset([0, 1])
+    assert server.body(3)["session_ids"] == dreams.session_ids == server.body(2)["session_ids"]
+
+
+@pytest.mark.parametrize("named", [{"session_ids": ["s1", "s2"]}, {"count": 2}])
+def test_dreams_of_chosen_ids_or_routes_stay(fake, waits, named):
+    refused = fake.problem(503, "draining")
+    server = fake(refused, fake.ok(fake.RESET_BATCH), refused, fake.ok(fake.RESET_BATCH))
+    dreams = server.client(route="fleet" if "count" in named else None).dreams(**named)
+    dreams.reset()
+    ids = {tuple(server.body(i)["session_ids"]) for i in range(4)}
+    assert ids == {tuple(dreams.session_ids)}
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_rows_of_a_delete_that_the_server_could_not_do_are_sent_again(fake, waits, is_async):
+    ids = ["s1", "s2", "s3"]
+    moved, gone = fake.row_error(1, 503, "session_moved"), (404, "session_not_found")
+    first = fake.ok({}, session_ids=ids, errors=[fake.row_error(0, *gone), moved])
+    # the first session never was there, the third one was ended by the first attempt
+    second = fake.ok({}, session_ids=ids, errors=[fake.row_error(row, *gone) for row in (0, 2)])
+    server = fake(first, second)
+    if is_async:
+        result = asyncio.run(server.async_client().delete_batch(ids))
+    else:
+        result = server.client().delete_batch(ids)
+    assert [(error.row, error.code) for error in result.errors] == [(0, "session_not_found")]
+    assert len(server.requests) == 2
+    assert len(waits) == 1
+
+
+def test_rows_of_a_delete_fail_after_three_retries(fake, waits):
+    moved = [fake.row_error(0, 503, "session_moved")]
+    server = fake(fake.ok({}, session_ids=["s1"], errors=moved))
+    result = server.client().delete_batch(["s1"])
+    assert [error.code for error in result.errors] == ["session_moved"]
+    assert len(server.requests) == 4
+
+
 def test_all_servers_may_drain(fake, waits):
     server = fake(fake.problem(503, "draining"))
     with pytest.raises(sdk.DrainingError):

@@ -51,8 +51,10 @@ async def test_a_draining_server_serves_only_existing_sessions(client) -> None:
 
     result = (await client.post("/reset/batch", {"session_ids": ["new", "known"]})).json()
     assert [(e["row"], e["code"], e["status"]) for e in result["errors"]] == [(0, "draining", 503)]
-    response = await client.post("/reset/batch", {"count": 1})
-    assert [error["code"] for error in response.json()["errors"]] == ["draining"]
+    for fields in ({"count": 1}, {"session_ids": ["new", "newer"]}):
+        response = await client.post("/reset/batch", fields)
+        assert (response.status_code, response.json()["code"]) == (503, "draining")
+        assert response.headers["retry-after"] == "1"
 
     assert (await client.post("/step", {"session_id": "known", "action": 0})).status_code == 200
     assert (await client.post("/reset", {"session_id": "known"})).json()["step"] == 0

@@ -48,6 +48,9 @@ def test_a_draining_server_resets_only_existing_sessions(ask: Ask) -> None:
     assert ask(engine, StepRequest("a", 1)).step == 1
     assert ask(engine, RestoreRequest("a", snapshot)).step == 0
     assert ask(engine, ResetRequest(session_id="a")).step == 0
+    for request in (ResetBatchRequest(2), ResetBatchRequest(session_ids=["b", "c"])):
+        with pytest.raises(DrainingError, match="takes no new sessions"):
+            ask(engine, request)
     batch = ask(engine, ResetBatchRequest(session_ids=["a", "b"]))
     assert [(error.row, error.code) for error in batch.errors] == [(1, "draining")]
     assert engine.session_count == 1

@@ -129,7 +129,10 @@ class AsyncDreamClient:
                 if wait_s is None:
                     raise
             else:
-                return exchange.result(fields)
+                result = exchange.result(fields)
+                wait_s = exchange.rows_wait_s(result)
+                if wait_s is None:
+                    return result
             await sleep(wait_s)
 
     def with_options(

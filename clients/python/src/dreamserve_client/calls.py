@@ -59,10 +59,12 @@ class Call(Generic[R]):
     """A request, and a function that reads its result from the response's fields.
 
     That function also takes whether frames that came as PNG files are kept as their bytes.
+    `ids_may_change`: the sessions that the request begins have ids, but no user has named them.
     """
 
     request: Request[Any]
     read: Callable[[Fields, bool], R]
+    ids_may_change: bool = False
 
     @property
     def verb(self) -> Verb:
@@ -120,6 +122,15 @@ class Call(Generic[R]):
         """
         request = _with_ids(self.request, route)
         return self if request is self.request else replace(self, request=request)
+
+    def without_ids(self) -> "Call[R]":
+        """Return the call without the ids of sessions that it creates, if those may change."""
+        match self.request:
+            case ResetRequest() if self.ids_may_change:
+                return replace(self, request=replace(self.request, session_id=None))
+            case ResetBatchRequest(rows=count) if self.ids_may_change:
+                return replace(self, request=replace(self.request, session_ids=None, count=count))
+        return self
 
     def with_png(self) -> "Call[R]":
         """Return the call that asks for PNG files where the result may have frames."""

@@ -135,7 +135,10 @@ class DreamClient:
                 if wait_s is None:
                     raise
             else:
-                return exchange.result(fields)
+                result = exchange.result(fields)
+                wait_s = exchange.rows_wait_s(result)
+                if wait_s is None:
+                    return result
             sleep(wait_s)
 
     def with_options(

@@ -10,7 +10,7 @@ from typing import Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from dreamserve_client.calls import new_ids
+from dreamserve_client.calls import Call, call_of, new_ids
 from dreamserve_protocol.arrays import Float32, Int64, array_of
 from dreamserve_protocol.batches import (
     DeleteBatchRequest,
@@ -99,10 +99,10 @@ class Columns:
         bank: npt.ArrayLike | None = None,
         latents: npt.ArrayLike | None = None,
         age: Age = None,
-    ) -> ResetBatchRequest:
+    ) -> Call[ResetBatchResult]:
         """Return the request that begins new dreams in these rows."""
         ids, heat = self._ids(rows), self.temperatures[self._where(rows)]
-        return ResetBatchRequest(
+        request = ResetBatchRequest(
             world=self.world,
             session_ids=ids,
             seeds=None if seeds is None else array_of("seeds", seeds),
@@ -115,8 +115,10 @@ class Columns:
             include=self.include,
             frame_format=self.frame_format,
         )
+        may_change = rows is None and self.session_ids is None
+        return replace(call_of(request), ids_may_change=may_change)
 
-    def first(self) -> ResetBatchRequest:
+    def first(self) -> Call[ResetBatchResult]:
         """Return the request that begins the first dreams."""
         return self.reset(seeds=self.seeds, bank=self.bank, latents=self.latents, age=self.age)
 
@@ -126,6 +128,8 @@ class Columns:
         Raises the error of the first row that failed.
         """
         self.world = result.world
+        if rows is None:
+            self.ids = list(result.session_ids)  # others where the first server was draining
         new = begun_rows(result)
         where = np.arange(len(self.ids))[self._where(rows)][new]
         self.steps[where], self.temperatures[where] = 0, result.temperatures[new]

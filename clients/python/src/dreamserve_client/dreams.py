@@ -5,6 +5,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 import numpy.typing as npt
 
+from dreamserve_client.calls import Call
 from dreamserve_client.columns import Columns, Rows
 from dreamserve_protocol.arrays import Float32, Int64
 from dreamserve_protocol.batches import ResetBatchResult, RowError, StepBatchResult
@@ -20,7 +21,7 @@ class Sender(Protocol):
 
     route: str | None
 
-    def send(self, request: Request[R]) -> R:
+    def send(self, request: Request[R] | Call[R]) -> R:
         """Return a request's result, or raise its error."""
 
 
@@ -29,7 +30,7 @@ class AsyncSender(Protocol):
 
     route: str | None
 
-    def send(self, request: Request[R]) -> Coroutine[Any, Any, R]:
+    def send(self, request: Request[R] | Call[R]) -> Coroutine[Any, Any, R]:
         """Return a request's result, or raise its error."""
 
 
@@ -41,7 +42,7 @@ class _Many:
 
     @property
     def session_ids(self) -> list[str]:
-        """Ids of the sessions (B,)."""
+        """Ids of the sessions (B,); a reset of all may choose others if their server is ending."""
         return self._columns.ids
 
     @property

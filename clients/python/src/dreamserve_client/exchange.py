@@ -11,10 +11,10 @@ from dreamserve_client.errors import (
     ConfigurationError,
     ProtocolError,
 )
-from dreamserve_client.retries import MOST_RETRIES, RetryPolicy
+from dreamserve_client.retries import MOST_RETRIES, RETRIED_STATUSES, RetryPolicy
 from dreamserve_client.step_numbers import StepNumbers
 from dreamserve_client.timeouts import check_timeout, is_long, timeout_s_of
-from dreamserve_protocol.batches import DeleteBatchResult
+from dreamserve_protocol.batches import DeleteBatchResult, ResetBatchResult, RowError
 from dreamserve_protocol.branches import ForkRequest
 from dreamserve_protocol.errors import (
     DrainingError,
@@ -23,6 +23,7 @@ from dreamserve_protocol.errors import (
     SessionNotFoundError,
     StoreUnavailableError,
     WorldNotFoundError,
+    problem_of,
 )
 from dreamserve_protocol.ids import MAX_ROUTE, SEPARATOR, is_route
 from dreamserve_protocol.markers import Request
@@ -84,16 +85,18 @@ class Exchange(Generic[R]):
     ) -> None:
         self._keep_png, self._numbers = options.frames == "png", numbers
         self._unnamed, self._route = call_of(request), options.route
+        self._attempt = self._routes = 0
+        self._may_be_done = False  # by an attempt whose response was lost, or that failed for a row
+        self._never_were: set[int] = set()  # rows of a delete that were not there before that
         self.call = self._named()
         chosen_s = check_timeout(timeout_s) or options.timeout_s
         self.timeout_s = chosen_s or timeout_s_of(self.call.request)
         self._policy = RetryPolicy(options.max_retries)
-        self._attempt = self._routes = 0
-        self._may_be_done = False  # by an attempt whose response was lost
 
     def _named(self) -> Call[R]:
         """Return the call with ids, of random routes where none is chosen, and step numbers."""
-        call = self._unnamed.with_ids(self._route)
+        unnamed = self._unnamed.without_ids() if self._routes else self._unnamed
+        call = unnamed.with_ids(self._route)
         return self._numbers.number(call.with_png() if self._keep_png else call)
 
     def result(self, fields: Fields) -> R:
@@ -105,8 +108,7 @@ class Exchange(Generic[R]):
             raise ProtocolError.of(answered, error) from error
         _check_sessions(answered, self.call.request, result)
         if self._may_be_done and isinstance(result, DeleteBatchResult):
-            left = [row for row in result.errors if row.code != SessionNotFoundError.code]
-            result = replace(result, errors=left)
+            result = replace(result, errors=[row for row in result.errors if self._failed(row)])
         self._numbers.note(self.call.request, result)
         return result
 
@@ -118,8 +120,8 @@ class Exchange(Generic[R]):
     def wait_s(self, error: DreamserveError) -> float | None:
         """Return how long to wait before the next attempt; None: `error` is final."""
         if isinstance(error, DrainingError) and self._may_be_elsewhere():
-            self.call = self._named()
             self._routes += 1
+            self.call = self._named()
             return self._policy.wait_s(error, 0, may_be_resent=True)
         request = self.call.request
         working = isinstance(error, APITimeoutError) and error.sent and is_long(request)
@@ -129,10 +131,37 @@ class Exchange(Generic[R]):
         self._may_be_done |= _may_have_arrived(error)
         return wait_s
 
+    def rows_wait_s(self, result: R) -> float | None:
+        """Return how long to wait before a batch with failed rows is sent again; None: not at all.
+
+        Rows of a delete are as idempotent as it is. New sessions that a draining server refuses
+        begin together, elsewhere: what it began ends with it.
+        """
+        match result:
+            case DeleteBatchResult(errors=[*errors]):
+                refused = [row for row in errors if row.status in RETRIED_STATUSES]
+            case ResetBatchResult(errors=[*errors]) if self._may_be_elsewhere():
+                refused = [row for row in errors if row.code == DrainingError.code]
+            case _:
+                return None
+        if not refused:
+            return None
+        first = refused[0]
+        wait_s = self.wait_s(problem_of(first.code, first.status, first.detail))
+        if isinstance(result, DeleteBatchResult):
+            self._never_were |= {row.row for row in errors if row.code == SessionNotFoundError.code}
+            self._may_be_done = True
+        return wait_s
+
+    def _failed(self, row: RowError) -> bool:
+        """Return whether a row of a repeated delete has failed: not if it was done before."""
+        return row.code != SessionNotFoundError.code or row.row in self._never_were
+
     def _may_be_elsewhere(self) -> bool:
         """Return whether new sessions may have another route, which leads to another server."""
         is_chosen = self._route is not None or isinstance(self.call.request, ForkRequest)
-        is_named = self._unnamed.with_ids() is self._unnamed
+        unnamed = self._unnamed.without_ids()
+        is_named = unnamed.with_ids() is unnamed
         return not (is_chosen or is_named) and self._routes < MOST_ROUTES
 
 

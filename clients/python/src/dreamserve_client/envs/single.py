@@ -1,11 +1,13 @@
 """One dream as an environment of Gymnasium."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
 import numpy.typing as npt
 
+from dreamserve_client import calls
 from dreamserve_client.client import DreamClient, DreamSession
 from dreamserve_client.envs.view import (
     LARGEST_SEED,
@@ -81,7 +83,7 @@ class DreamEnv(gymnasium.Env[npt.NDArray[Any], Any]):
         super().reset(seed=seed)
         given = check_options(options, _OPTIONS)
         start = {name: given[name] for name in _STARTS if name in given}
-        begun = self._client.reset(
+        reset = calls.reset(
             self.world,
             session_id=self._id,
             seed=int(self.np_random.integers(LARGEST_SEED)) if seed is None else seed,
@@ -90,7 +92,8 @@ class DreamEnv(gymnasium.Env[npt.NDArray[Any], Any]):
             max_steps=self.max_episode_steps,
             include=self._view.include,
         )
-        self._session = DreamSession(self._client, begun)
+        begun = self._client.send(replace(reset, ids_may_change=True))
+        self._session, self._id = DreamSession(self._client, begun), begun.session_id
         return self._observe(begun), {"seed": begun.seed, "temperature": begun.temperature}
 
     def step(self, action: Any) -> tuple[npt.NDArray[Any], float, bool, bool, dict[str, Any]]:

@@ -31,7 +31,8 @@ _EXCESS_BITS = np.uint64(64 - SEED_BITS)
 
 
 def reset_batch(context: Context, request: ResetBatchRequest) -> Work[ResetBatchResult]:
-    """Start the dreams, `batch_rows` at a time. Raises CallerError."""
+    """Start the dreams, `batch_rows` at a time. Raises CallerError, DrainingError."""
+    context.sessions.check_admission_of_some(request.session_ids or ())
     world, count = context.world(request.world), request.rows
     context.limits.check_rows(count)
     context.limits.check_rewind_window(request.rewind_window)

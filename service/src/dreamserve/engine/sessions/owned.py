@@ -27,6 +27,8 @@ from dreamserve_protocol.errors import (
 
 INSTANCE = f"{gethostname()}:{getpid()}"  # in Kubernetes, the pod's name
 
+_DRAINING = "the server is shutting down and takes no new sessions"
+
 
 class Sessions:
     """A view of the table of sessions: those of `owner`, by the ids that their owner gave them.
@@ -115,7 +117,12 @@ class Sessions:
     def check_admission(self, *session_ids: str) -> None:
         """Raise DrainingError if any of these sessions is new, and would end with the server."""
         if self._table.refuses_new and not all(session_id in self for session_id in session_ids):
-            raise DrainingError("the server is shutting down and takes no new sessions")
+            raise DrainingError(_DRAINING)
+
+    def check_admission_of_some(self, session_ids: Sequence[str]) -> None:
+        """Raise DrainingError if all of these sessions are new, and would end with the server."""
+        if self._table.refuses_new and not any(session_id in self for session_id in session_ids):
+            raise DrainingError(_DRAINING)
 
     def check_room(self, world: World, *session_ids: str, window: int = 0) -> None:
         """Raise OverloadedError unless there is room for all of these different sessions.
