@@ -11,14 +11,12 @@ from dreamserve.spaces import ActionSpace
 from dreamserve_training.data.description import Description
 from dreamserve_training.data.digests import Digest, files_digest
 from dreamserve_training.data.disk import Data, place_episodes
-from dreamserve_training.data.episodes import SPLITS, Split
+from dreamserve_training.data.episodes import SPLITS, TAKEN_FILE, Split
 from dreamserve_training.data.gym_spaces import renamed
 from dreamserve_training.env_specs import Wishes, observation_spec
 from dreamserve_training.envs import EnvSpec
 from dreamserve_training.progress import log_progress
 from dreamserve_training.runs.records import Record, begin, read_record
-
-RECORD_FILE = "data_run.json"
 
 
 def recorded_spec(described: Description, longest: int, wishes: Wishes) -> EnvSpec:
@@ -64,7 +62,7 @@ def take_recorded(
         settings = {"observation": spec.observation, "action_space": spec.action_space}
         record = Record("the data", settings, {}, data=files_digest(paths))
         taken = sorted(directory.glob("*.npz"))
-        begin(directory / RECORD_FILE, record, taken, restart=restart)
+        begin(directory / TAKEN_FILE, record, taken, restart=restart)
         progress = log_progress(f"take {split}")
         place_episodes(paths, directory, spec.observation, spec.action_space, progress)
 
@@ -76,7 +74,7 @@ def _splits(data: Data) -> dict[Split, list[Path]]:
 def _taken(folder: Callable[[Split], Path]) -> dict[Split, Digest]:
     found: dict[Split, Digest] = {}
     for split in SPLITS:
-        record = read_record(folder(split) / RECORD_FILE)
+        record = read_record(folder(split) / TAKEN_FILE)
         if record is None or record["data"]["files"] != len([*folder(split).glob("*.npz")]):
             return {}
         found[split] = record["data"]

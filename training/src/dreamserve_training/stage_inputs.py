@@ -113,8 +113,9 @@ def controller_to_go_on(recipe: ResolvedRecipe, workspace: Workspace) -> Path | 
 
 
 def _same_form(before: MethodConfig, now: MethodConfig) -> bool:
-    is_ppo = isinstance(before, PPOConfig) and isinstance(now, PPOConfig)
-    return is_ppo and (before.inputs, before.hidden) == (now.inputs, now.hidden)
+    if not (isinstance(before, PPOConfig) and isinstance(now, PPOConfig)):
+        return False
+    return (before.inputs, before.hidden) == (now.inputs, now.hidden)
 
 
 def _controller(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:

@@ -9,7 +9,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dreamserve_training.data.episodes import DataError, Episode, load_episode
+from dreamserve_training.data.episodes import (
+    COLLECTED_FILE,
+    DESCRIPTION_FILE,
+    TAKEN_FILE,
+    DataError,
+    Episode,
+    load_episode,
+)
 from dreamserve_training.data.numbers import check_flags, check_logvar, check_numbers
 
 STEP_FIELDS = ("actions", "rewards", "terminated")
@@ -124,8 +131,25 @@ def load_raw_episode(path: Path) -> tuple[Episode, bool]:
     """Return a valid raw episode without a terminal frame, and whether it had one; DataError."""
     stored = load_episode(path)
     check_raw_episode(stored, path)
-    episode = without_terminal_frame(stored)
+    episode = stored if ends_acted_in(path) else without_terminal_frame(stored)
     return episode, episode is not stored
+
+
+def load_frames(path: Path) -> npt.NDArray[np.uint8]:
+    """Return the frames (T, H, W, C) of a raw episode without a terminal frame."""
+    episode = load_episode(path, ("frames",))
+    seen = episode if ends_acted_in(path) else without_terminal_frame(episode)
+    return seen["frames"].astype(np.uint8, copy=False)
+
+
+def ends_acted_in(path: Path) -> bool:
+    """Return whether this project has written the episode `path`.
+
+    Then its last row holds the last action and the observation in which it was taken, even if that
+    is a black picture.
+    """
+    records = (COLLECTED_FILE, TAKEN_FILE, DESCRIPTION_FILE)
+    return any((path.parent / name).exists() for name in records)
 
 
 def without_terminal_frame(episode: Episode) -> Episode:

@@ -19,7 +19,12 @@ from dreamserve.backends.choose import cores
 from dreamserve.spaces import ActionSpace
 from dreamserve_training.data.agents import Agent, BlindAgent
 from dreamserve_training.data.checks import check_raw_episode
-from dreamserve_training.data.episodes import DataError, Episode, save_episode
+from dreamserve_training.data.episodes import (
+    COLLECTED_FILE,
+    DataError,
+    Episode,
+    save_episode,
+)
 from dreamserve_training.data.players import Player, player_of
 from dreamserve_training.data.playing import Step, steps_of
 from dreamserve_training.data.policies import Policy, check_durations, sticky_actions
@@ -148,7 +153,7 @@ def collect(
                 job.result()  # raises the worker's exception
                 done += 1
                 progress(done, config.episodes)
-        finish(directory / "collect_run.json", episodes=done)
+        finish(directory / COLLECTED_FILE, episodes=done)
 
 
 def check_collection(spec: EnvSpec, directory: Path, config: CollectConfig) -> None:
@@ -181,7 +186,7 @@ def _record(
     }
     code = code_used(spec, config)
     record = Record("the collection", settings, {"episodes": config.episodes}, grows=code)
-    return directory / "collect_run.json", record, made, reached
+    return directory / COLLECTED_FILE, record, made, reached
 
 
 def code_used(spec: EnvSpec, config: CollectConfig) -> dict[str, dict[str, str]]:

@@ -11,10 +11,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dreamserve.spaces import ActionSpace
-from dreamserve_training.data.episodes import DataError
+from dreamserve_training.data.episodes import DESCRIPTION_FILE, DataError
 from dreamserve_training.files import atomic_write
-
-DESCRIPTION_FILE = "dataset.json"
 
 
 class Description(BaseModel):

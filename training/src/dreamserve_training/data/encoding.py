@@ -134,9 +134,9 @@ def preprocess_trajectories(
 
     `mu` and `logvar` (T, Z) float16 replace `frames` or `vectors`; the other arrays are copied.
     Files are written atomically, and an interrupted run continues with the missing ones. A last
-    frame of zeros is a terminal observation: its row is dropped, the row before it inherits its
-    `terminated`, and the report names the file. Raises DataError for an invalid file, which it
-    names, and for an `out_dir` that holds latents of another encoder.
+    frame of zeros in another project's file is a terminal observation: its row is dropped, the row
+    before it inherits its `terminated`, and the report names the file. Raises DataError for an
+    invalid file, which it names, and for an `out_dir` that holds latents of another encoder.
     """
     if not isinstance(converter, FramesToLatentConverter):
         converter = FramesToLatentConverter(converter)

@@ -27,6 +27,9 @@ _HEADERS = {
     (2, 0): np.lib.format.read_array_header_2_0,
 }
 
+# Beside the episodes of a folder: what it holds if it was imported; how they were collected, or
+# taken from such a folder.
+DESCRIPTION_FILE, COLLECTED_FILE, TAKEN_FILE = "dataset.json", "collect_run.json", "data_run.json"
 
 # What numpy and zipfile raise for a file that is damaged, or something else.
 _UNREADABLE = (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)

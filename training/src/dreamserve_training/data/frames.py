@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dreamserve.frames import crop_and_resize
-from dreamserve_training.data.checks import check_frame_form, without_terminal_frame
+from dreamserve_training.data.checks import check_frame_form, load_frames
 from dreamserve_training.data.digests import Digest, file_hash
-from dreamserve_training.data.episodes import DataError, load_episode, read_headers
+from dreamserve_training.data.episodes import DataError, read_headers
 from dreamserve_training.data.loaders import PassSampler, SequenceLoader
 from dreamserve_training.files import atomic_write
 
@@ -38,8 +38,9 @@ def sample_frames(
 
     With `crop` (top, bottom, left, right) or `size` (height, width) frames are cropped and resized,
     as `FramesToLatentConverter` does with the same crop for a V of that size. An all-zero last
-    frame is a terminal observation and is left out. Raises DataError, before any frame is read, for
-    episodes whose frames differ in shape or are no pictures, and for a crop outside them.
+    frame of another project's file is a terminal observation and is left out. Raises DataError,
+    before any frame is read, for episodes whose frames differ in shape or are no pictures, and for
+    a crop outside them.
     """
     height, width = common_frame_shape(episodes)[:2]
     crop = crop or (0, height, 0, width)
@@ -49,7 +50,7 @@ def sample_frames(
     per_episode = -(-count // len(episodes))
     samples = []
     for done, path in enumerate(episodes, 1):
-        frames = without_terminal_frame(load_episode(path, ("frames",)))["frames"]
+        frames = load_frames(path)
         index = rng.permutation(len(frames))[:per_episode]
         samples.append(resized(frames[np.sort(index)], crop, size))
         progress(done, len(episodes))

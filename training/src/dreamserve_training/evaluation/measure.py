@@ -11,6 +11,7 @@ import numpy as np
 from dreamserve.backends.base import Backend
 from dreamserve.manifest import WorldSpec
 from dreamserve.observations import FrameSpec
+from dreamserve_training.data.checks import load_frames
 from dreamserve_training.data.episodes import DataError, Folders, episode_paths
 from dreamserve_training.data.signals import Signals
 from dreamserve_training.evaluation.hazard import ALL_AGES, events_of, hazard
@@ -24,7 +25,6 @@ from dreamserve_training.evaluation.prediction import ends, likelihood, rewards
 from dreamserve_training.evaluation.prediction import signals as signal_figures
 from dreamserve_training.evaluation.reconstruction import (
     held_out_frames,
-    load_frames,
     reconstruction,
 )
 from dreamserve_training.evaluation.teacher_forcing import (

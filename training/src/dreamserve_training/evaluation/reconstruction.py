@@ -7,7 +7,6 @@ exceed 0.4; imps (0.35) and walls (0.25) do not. Those that are far away are a s
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from dreamserve.backends.base import Array, Backend
-from dreamserve_training.data.checks import without_terminal_frame
-from dreamserve_training.data.episodes import Folders, episode_paths, load_episode
+from dreamserve_training.data.checks import load_frames
+from dreamserve_training.data.episodes import Folders, episode_paths
 
 CONTRAST = 0.4  # of the value range
 BANDS_PX = {
@@ -56,12 +55,6 @@ def held_out_frames(directory: Folders, count: int) -> UInt8:
         frames = load_frames(path)
         chosen.append(frames[np.unique((spread * len(frames)).astype(np.int64))])
     return np.concatenate(chosen)
-
-
-def load_frames(path: Path) -> UInt8:
-    """Return the frames (T, H, W, C) of a raw episode, without an all-zero terminal frame."""
-    frames: UInt8 = without_terminal_frame(load_episode(path))["frames"].astype(np.uint8)
-    return frames
 
 
 def reconstruct(backend: Backend, frames: UInt8) -> Array:

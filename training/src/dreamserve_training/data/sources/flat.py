@@ -7,7 +7,7 @@ episodes in one (Fu et al. 2020).
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,14 @@ from dreamserve_training.data.sources.forms import (
 )
 
 Arrays = Mapping[str, Any]  # name → array, or h5py dataset, (N, …)
-Named = tuple[str, Episode]  # where it stands, and an episode
+
+
+class Named(NamedTuple):
+    """An episode, and where it stands."""
+
+    where: str
+    episode: Episode
+    ends_acted_in: bool  # whether an action was surely taken in its last observation
 
 
 def read_folder(folder: Path) -> Iterator[Named]:
@@ -106,7 +113,7 @@ def split_episodes(arrays: Arrays, where: object) -> Iterator[Named]:
             stop = end + (longer and name == "observations")
             parts[name] = np.asarray(arrays[names[name]][begin:stop])
         place = f"{where}, rows {begin} to {end - 1}" if len(bounds) > 2 else str(where)
-        yield place, to_episode(parts, place)
+        yield Named(place, to_episode(parts, place), longer)
 
 
 def episode_bounds(arrays: Arrays, names: dict[str, str], where: object) -> list[int]:

@@ -13,7 +13,12 @@ import numpy.typing as npt
 
 from dreamserve.spaces import BoxSpace, Space
 from dreamserve_training.data.actions import as_actions, check_actions
-from dreamserve_training.data.checks import check_raw_episode, darkness, observation_field
+from dreamserve_training.data.checks import (
+    check_raw_episode,
+    darkness,
+    observation_field,
+    without_terminal_frame,
+)
 from dreamserve_training.data.description import Description, write_description
 from dreamserve_training.data.episodes import DataError, Episode, save_episode
 from dreamserve_training.data.gym_spaces import MAX_ACTIONS, infer_space, renamed
@@ -71,7 +76,9 @@ def import_dataset(
     partial.mkdir(parents=True)
     try:
         seen = Seen()
-        for number, (where, episode) in enumerate(islice(episodes, limit)):
+        for number, (where, recorded, is_whole) in enumerate(islice(episodes, limit)):
+            episode = recorded if is_whole else without_terminal_frame(recorded)
+            seen.terminal_frames += episode is not recorded
             if space is not None and space.shape == (1,) and episode["actions"].ndim == 1:
                 episode["actions"] = episode["actions"][:, None]
             seen.add(episode, space, where)
@@ -97,6 +104,7 @@ class Seen:
     low: list[npt.NDArray[Any]] = field(default_factory=list)
     high: list[npt.NDArray[Any]] = field(default_factory=list)
     brightest: int = 0  # number of a frame
+    terminal_frames: int = 0  # last ones that were no pictures
 
     def add(self, episode: Episode, space: Space | None, where: object) -> None:
         """Count a valid episode; DataError if it cannot be trained on, or not with the others."""
@@ -133,6 +141,11 @@ class Seen:
         kind, shape = self.form[:2]
         if kind == "frames" and (fault := darkness(self.brightest)):
             logger.warning("%s: %s; scale them", source, fault)
+        if self.terminal_frames:
+            logger.warning(
+                "%s: %d episodes end with an all-zero frame; its row is left out",
+                *(source, self.terminal_frames),
+            )
         return Description(
             source=source,
             observation_kind=kind,

@@ -51,4 +51,4 @@ class MinariSource:
                 "rewards": np.asarray(episode.rewards),
                 "terminated": np.asarray(episode.terminations),
             }
-            yield where, to_episode(parts, where)
+            yield Named(where, to_episode(parts, where), ends_acted_in=True)
