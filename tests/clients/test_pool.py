@@ -150,7 +150,7 @@ def test_a_thread_that_finds_no_free_connection_in_time_fails(connections):
         assert [one.result(10) for one in busy] == [b"dream"] * 3
 
 
-def test_failed_and_cancelled_calls_give_their_connection_back(connections):
+def test_what_failed_or_was_cancelled_leaves_no_connection_behind(connections):
     async def calls() -> None:
         shared, connections.fails = pool.AsyncPool(), True
         for _ in range(5):
@@ -163,12 +163,61 @@ def test_failed_and_cancelled_calls_give_their_connection_back(connections):
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await call
-            for connection in connections.made:
-                connection.busy = False
         connections.proceed.set()
+        assert all(connection.closed for connection in connections.made)
         assert await read_async(shared, REQUEST) == b"dream"
 
     asyncio.run(calls())
+
+
+def test_an_interrupted_call_leaves_no_connection_behind(connections, monkeypatch):
+    shared = pool.Pool()
+
+    def interrupt(*given):
+        raise KeyboardInterrupt
+
+    connections.proceed.set()
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(Connection, "handle_request", interrupt)
+        for _ in range(5):
+            with pytest.raises(KeyboardInterrupt):
+                shared.handle_request(REQUEST)
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(Content, "close", interrupt)
+        for _ in range(5):
+            with pytest.raises(KeyboardInterrupt):
+                read(shared)
+    assert all(connection.closed for connection in connections.made)
+    assert read(shared, REQUEST) == b"dream"
+
+
+def test_the_connection_of_a_response_that_was_not_read_is_closed(connections):
+    async def call() -> None:
+        response = await pool.AsyncPool().handle_async_request(REQUEST)
+        await response.aclose()
+
+    connections.proceed.set()
+    pool.Pool().handle_request(REQUEST).close()
+    asyncio.run(call())
+    assert [connection.closed for connection in connections.made] == [True, True]
+
+
+def test_a_connection_in_use_at_the_close_is_closed_after_its_call(connections):
+    async def call() -> None:
+        shared = pool.AsyncPool()
+        reading = asyncio.create_task(read_async(shared))
+        await asyncio.sleep(0)
+        await shared.aclose()
+        connections.proceed.set()
+        assert await reading == b"dream"
+
+    asyncio.run(call())
+    shared = pool.Pool()
+    response = shared.handle_request(REQUEST)
+    shared.close()
+    assert response.read() == b"dream"
+    response.close()
+    assert [connection.closed for connection in connections.made] == [True, True]
 
 
 def test_a_forked_process_has_connections_of_its_own(connections, monkeypatch):

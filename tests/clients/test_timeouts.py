@@ -168,6 +168,14 @@ def test_a_server_that_cannot_be_reached_in_time_is_told_from_one_that_is_slow(f
         server.client(max_retries=0).plan("s1")
 
 
+@pytest.mark.parametrize(
+    ("error", "waited_s"), [(httpx.ConnectTimeout("far"), 10), (httpx.PoolTimeout("busy"), 12)]
+)
+def test_a_timeout_tells_how_long_was_waited(fake, error, waited_s):
+    with pytest.raises(sdk.APITimeoutError, match=f"within {waited_s} s"):
+        fake(error).client(max_retries=0, timeout_s=12).worlds()
+
+
 PARTS = {
     "lines of the head": (HEAD, b"x: y\r\n"),
     "bytes of the head": (HEAD, b"x"),

@@ -43,7 +43,7 @@ LAYERS = (
     {"observations", "schema_1"},
     {"manifest_parts"},
     {"frames", "heads", "settings", "spaces", "validation"},
-    {"environment", "errors", "interrupts", "listed", "logs", "noise", "trust"},
+    {"environment", "errors", "listed", "logs", "noise", "trust"},
 )
 # What a user may ask of the SDK: the service in this process. Only this file imports it, and only
 # inside a function, so that the SDK installs and imports without it.

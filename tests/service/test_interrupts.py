@@ -12,7 +12,6 @@ from dreamserve.backends.base import StepInput, StepOutput
 from dreamserve.backends.fake import FakeBackend, fake_spec
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.world import World
-from dreamserve.interrupts import signals_wait
 from dreamserve.local import LocalClient
 from dreamserve_protocol.errors import DreamserveError
 from dreamserve_protocol.rollout import RolloutRequest
@@ -148,38 +147,3 @@ def test_what_is_raised_between_turns_cancels_long_work(client: LocalClient) -> 
         client.send(RolloutRequest(world="fake", **ROLLOUT), between_turns=leave)
     client.session("a")
     assert client.engine.idle
-
-
-def test_signals_wait_in_their_order_and_their_handlers_are_those_of_before() -> None:
-    handled: list[int] = []
-
-    def note(number: int, _: Any) -> None:
-        handled.append(number)
-
-    for number in USED:
-        signal.signal(number, note)
-    with signals_wait() as signals:
-        for number in reversed(USED):
-            signal.raise_signal(number)
-        assert handled == []
-        signals.deliver()
-        assert sorted(handled) == sorted(USED)
-        with signals_wait():
-            signal.raise_signal(USED[0])
-        assert len(handled) == len(USED)
-    assert handled[len(USED) :] == [USED[0]]
-    assert [signal.getsignal(number) for number in USED] == [note] * len(USED)
-
-
-def test_a_signal_that_waited_is_handled_after_an_error_too() -> None:
-    signal.signal(signal.SIGINT, raise_interrupt)
-
-    def fail() -> None:
-        with signals_wait():
-            signal.raise_signal(signal.SIGINT)
-            raise ValueError
-
-    with pytest.raises(KeyboardInterrupt) as raised:
-        fail()
-    assert isinstance(raised.value.__context__, ValueError)
-    assert signal.getsignal(signal.SIGINT) is raise_interrupt

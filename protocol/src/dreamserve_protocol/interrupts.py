@@ -1,7 +1,7 @@
 """Signals wait while code runs that must not be left half done.
 
 Python calls the handlers of signals in the main thread, between any two lines, and that of Ctrl-C
-raises KeyboardInterrupt there.
+raises KeyboardInterrupt there: with a lock taken, or a connection half read.
 """
 
 import signal
@@ -16,22 +16,21 @@ Handler = Callable[[int, FrameType | None], object]
 
 # Without the enumerations around them, which would take longer than a small turn of the engine.
 _bare = sys.modules.get("_signal", signal)
-
 # Those whose handlers may raise, as far as this system has them.
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK", "SIGALRM", "SIGUSR1", "SIGUSR2")
 _NUMBERS = tuple(int(getattr(signal, name)) for name in _NAMES if hasattr(signal, name))
 
 
-class Waiting:
+class Signals:
     """The signals that have come and whose handlers were not called yet."""
 
     def __init__(self) -> None:
-        self._waits = True
+        self._wait = True
         self._come: list[tuple[Handler, int, FrameType | None]] = []
 
     def handle(self, handler: Handler, number: int, frame: FrameType | None) -> None:
-        """Keep a signal for `deliver`; once nothing waits any more, call its handler."""
-        if self._waits:
+        """Keep a signal for `deliver`, or call its handler if none has to wait."""
+        if self._wait:
             self._come.append((handler, number, frame))
         else:
             handler(number, frame)
@@ -42,30 +41,40 @@ class Waiting:
             handler, number, frame = self._come.pop(0)
             handler(number, frame)
 
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Let no signal wait in this block, which may take long, or be left at any line."""
+        self._wait = False
+        try:
+            self.deliver()
+            yield
+        finally:
+            self._wait = True
+
     def end(self) -> None:
         """Let no signal wait from now on."""
-        self._waits = False
+        self._wait = False
 
 
 @contextmanager
-def signals_wait() -> Iterator[Waiting]:
-    """Let signals wait until the block ends, or until `deliver` is called in it.
+def signals_wait() -> Iterator[Signals]:
+    """Let signals wait until the block ends, or where it calls `deliver` or lets them be `heard`.
 
     In other threads than the main one, where no handler is called, it does nothing.
     """
-    waiting, handlers = Waiting(), list[tuple[int, Handler]]()
+    signals, handlers = Signals(), list[tuple[int, Handler]]()
     if threading.current_thread() is not threading.main_thread():
-        yield waiting
+        yield signals
         return
     try:
         for number in _NUMBERS:
             handler = _bare.getsignal(number)
             if callable(handler):
                 handlers.append((number, handler))
-                _bare.signal(number, partial(waiting.handle, handler))
-        yield waiting
+                _bare.signal(number, partial(signals.handle, handler))
+        yield signals
     finally:
-        waiting.end()
+        signals.end()
         for number, handler in handlers:
             _bare.signal(number, handler)
-        waiting.deliver()
+        signals.deliver()

@@ -25,7 +25,6 @@ from dreamserve.backends.choose import BackendName
 from dreamserve.engine.dynamics import advance, empty_state, start_from_bank
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.world import World
-from dreamserve.interrupts import signals_wait
 from dreamserve.loading import load_world
 from dreamserve.trust import UNTRUSTED, Trust
 from dreamserve.validation import plain, validated
@@ -37,6 +36,7 @@ from dreamserve_protocol.errors import (
     InvalidRequestError,
     NotFiniteInputError,
 )
+from dreamserve_protocol.interrupts import signals_wait
 from dreamserve_protocol.listing import (
     AdminDeleteRequest,
     AdminSessionsRequest,

@@ -10,11 +10,13 @@ import msgpack
 import numpy as np
 import pytest
 from websockets.asyncio.server import ServerConnection
+from websockets.protocol import State
 
 import dreamserve_client as sdk
 from dreamserve_client.transports import opening, stream
 
 WORLDS = {"worlds": []}
+PATIENCE_S = 30.0
 
 
 async def cut(connection: ServerConnection, request: dict) -> None:
@@ -287,3 +289,30 @@ def test_without_its_package_the_stream_says_what_to_install(monkeypatch):
         monkeypatch.delattr(module.__name__)
     with pytest.raises(sdk.ConfigurationError, match=r"dreamserve-client\[stream\]"):
         sdk.DreamClient("http://127.0.0.1:1", transport="stream")
+
+
+def test_a_socket_that_opens_during_the_close_is_closed(scripted, monkeypatch):
+    async def main() -> None:
+        opens, goes_on = asyncio.Event(), asyncio.Event()
+        open_async, connections = opening.Opening.open_async, []
+
+        async def slow(*given):
+            opens.set()
+            await goes_on.wait()
+            connections.append(await open_async(*given))
+            return connections[0]
+
+        monkeypatch.setattr(opening.Opening, "open_async", slow)
+        client = sdk.AsyncDreamClient(server.url, transport="stream")
+        async with asyncio.timeout(PATIENCE_S):
+            call = asyncio.create_task(client.worlds())
+            await opens.wait()
+            await client.close()
+            goes_on.set()
+            with pytest.raises(sdk.ClosedError):
+                await call
+        assert connections[0].state is State.CLOSED
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    with scripted(WORLDS) as server:
+        asyncio.run(main())

@@ -22,10 +22,11 @@ from dreamserve_client.problems import problem_in
 from dreamserve_client.timeouts import CONNECT_S
 from dreamserve_client.tracing import trace_headers
 from dreamserve_client.transports.belonging import OneLoop, OneProcess
-from dreamserve_client.transports.deadlines import UNTIL
+from dreamserve_client.transports.deadlines import SIGNALS, UNTIL
 from dreamserve_client.transports.pool import AsyncPool, Pool
 from dreamserve_client.transports.routing import routing_headers
 from dreamserve_protocol.errors import DreamserveError, InvalidRequestError
+from dreamserve_protocol.interrupts import signals_wait
 
 USER_AGENT = f"dreamserve-client/{version('dreamserve-client')}"
 _NOT_SENT = (httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -113,7 +114,8 @@ class _Messages:
         server = self._base if self.proxy is None else f"{self._base} by {self.proxy.variable}"
         if isinstance(error, httpx.TimeoutException | TimeoutError):
             sent = not isinstance(error, _NOT_SENT)
-            waited_s = timeout_s if sent else min(timeout_s, CONNECT_S)
+            connecting = isinstance(error, httpx.ConnectTimeout)
+            waited_s = min(timeout_s, CONNECT_S) if connecting else timeout_s
             return APITimeoutError.after(waited_s, server, sent=sent)
         return APIConnectionError(f"no response from {server}: {error or type(error).__name__}")
 
@@ -150,6 +152,13 @@ class Http:
         if not self._owned:
             self._process.check()
         request = self._messages.request(self._http, call, timeout_s)
+        if not self._owned:  # its waits, which signals must be able to end, are out of reach
+            return self._send(request, timeout_s)
+        with signals_wait() as signals:
+            request.extensions[SIGNALS] = signals
+            return self._send(request, timeout_s)
+
+    def _send(self, request: httpx.Request, timeout_s: float) -> Fields:
         try:
             with closing(self._http.send(request, stream=True)) as response:
                 chunks = _until(request.extensions[UNTIL], response.iter_bytes())

@@ -128,6 +128,13 @@ class Connection(websockets.sync.client.ClientConnection):
         if additional_headers is not None:
             request.headers.update(additional_headers)
         self.protocol.send_request(request)
+        try:
+            self._finish_handshake(until_s)
+        except BaseException:  # websockets itself closes the socket after an Exception only
+            self.close_socket()
+            raise
+
+    def _finish_handshake(self, until_s: float) -> None:
         while self.protocol.state is State.CONNECTING:
             self.socket.settimeout(max(until_s - monotonic(), 1e-3))
             for data in filter(None, self.protocol.data_to_send()):

@@ -11,13 +11,14 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
+from math import inf
 from typing import Any, Generic, TypeVar
 
 import httpx
 
-from dreamserve_client.transports.deadlines import PunctualTransport
+from dreamserve_client.transports.deadlines import SIGNALS, SIGNALS_S, PunctualTransport
 
 CONNECTIONS = 100
 IDLE_S = 5.0  # after which an unused connection is closed, as by httpx
@@ -69,14 +70,19 @@ class _OfProcess:
     def __init__(self, new: Callable[[], PunctualTransport]) -> None:
         self.id, self.idle = os.getpid(), _Idle(new)
         self.free = threading.Semaphore(CONNECTIONS)
+        self._is_closed = False
 
-    def release(self, transport: PunctualTransport) -> None:
-        unused = self.idle.give_back(transport)
+    def end(self, transport: PunctualTransport, is_whole: bool) -> None:
+        """Take back the transport of a request; close it unless its response was read whole."""
+        unused = self.idle.give_back(transport) if is_whole else transport
         self.free.release()
         if unused is not None:
             unused.close()
+        if self._is_closed:  # meanwhile
+            self.close()
 
     def close(self) -> None:
+        self._is_closed = True
         for transport in self.idle.empty():
             transport.close()
 
@@ -91,19 +97,18 @@ class Pool(httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request. Raises httpx.PoolTimeout and what an httpx transport raises."""
         connections = self._of_this_process()
-        if not connections.free.acquire(timeout=_longest_wait_s(request)):
-            raise _all_in_use(request)
+        _acquire(connections.free, request)
         transport = connections.idle.take()
         try:
             response = transport.handle_request(request)
-            response.stream = _Stream(response.stream, partial(connections.release, transport))
-        except BaseException:
-            connections.release(transport)
+            response.stream = _Stream(response.stream, partial(connections.end, transport))
+        except BaseException:  # an interrupt may have left the connection half used
+            connections.end(transport, is_whole=False)
             raise
         return response
 
     def close(self) -> None:
-        """Close the connections that are not in use."""
+        """Close the connections that are not in use, and the others when their requests end."""
         self._connections.close()
 
     def _of_this_process(self) -> _OfProcess:
@@ -124,6 +129,7 @@ class AsyncPool(httpx.AsyncBaseTransport):
     def __init__(self, **options: Any) -> None:
         self._idle = _Idle(partial(httpx.AsyncHTTPTransport, limits=_LIMITS, **options))
         self._free = asyncio.Semaphore(CONNECTIONS)
+        self._is_closed = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request. Raises httpx.PoolTimeout and what an httpx transport raises."""
@@ -135,53 +141,75 @@ class AsyncPool(httpx.AsyncBaseTransport):
         transport = self._idle.take()
         try:
             response = await transport.handle_async_request(request)
-            response.stream = _AsyncStream(response.stream, partial(self._release, transport))
-        except BaseException:
-            await self._release(transport)
+            response.stream = _AsyncStream(response.stream, partial(self._end, transport))
+        except BaseException:  # a cancelled one may have left the connection half used
+            await self._end(transport, is_whole=False)
             raise
         return response
 
-    async def _release(self, transport: httpx.AsyncHTTPTransport) -> None:
-        unused = self._idle.give_back(transport)
+    async def _end(self, transport: httpx.AsyncHTTPTransport, is_whole: bool) -> None:
+        unused = self._idle.give_back(transport) if is_whole else transport
         self._free.release()
         if unused is not None:
             await unused.aclose()
+        if self._is_closed:  # meanwhile
+            await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections that are not in use."""
+        """Close the connections that are not in use, and the others when their requests end."""
+        self._is_closed = True
         for transport in self._idle.empty():
             await transport.aclose()
 
 
 class _Stream(httpx.SyncByteStream):
-    """A response's content; once closed, its connection can be used again."""
+    """A response's content; read to its end and closed, its connection can be used again."""
 
-    def __init__(self, stream: Any, release: Any) -> None:
-        self._stream, self._release = stream, release
+    def __init__(self, stream: Any, end: Callable[[bool], None]) -> None:
+        self._stream, self._end, self._is_whole = stream, end, False
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._stream)
+        yield from self._stream
+        self._is_whole = True
 
     def close(self) -> None:
         try:
             self._stream.close()
+        except BaseException:
+            self._is_whole = False
+            raise
         finally:
-            self._release()
+            self._end(self._is_whole)
 
 
 class _AsyncStream(httpx.AsyncByteStream):
-    def __init__(self, stream: Any, release: Any) -> None:
-        self._stream, self._release = stream, release
+    def __init__(self, stream: Any, end: Callable[[bool], Awaitable[None]]) -> None:
+        self._stream, self._end, self._is_whole = stream, end, False
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        chunks: AsyncIterator[bytes] = self._stream.__aiter__()
-        return chunks
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._stream:
+            yield chunk
+        self._is_whole = True
 
     async def aclose(self) -> None:
         try:
             await self._stream.aclose()
+        except BaseException:
+            self._is_whole = False
+            raise
         finally:
-            await self._release()
+            await self._end(self._is_whole)
+
+
+def _acquire(free: threading.Semaphore, request: httpx.Request) -> None:
+    """Wait until a connection is free. Raises httpx.PoolTimeout, and what a signal raises."""
+    longest_s, signals = _longest_wait_s(request), request.extensions.get(SIGNALS)
+    until_s = inf if longest_s is None else time.monotonic() + longest_s
+    while not free.acquire(timeout=max(0.0, min(SIGNALS_S, until_s - time.monotonic()))):
+        if signals is not None:
+            signals.deliver()
+        if time.monotonic() >= until_s:
+            raise _all_in_use(request)
 
 
 def _longest_wait_s(request: httpx.Request) -> float | None:

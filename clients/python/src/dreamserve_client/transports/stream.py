@@ -17,8 +17,10 @@ from dreamserve_client.timeouts import CONNECT_S
 from dreamserve_client.transports.async_socket import AsyncSocket
 from dreamserve_client.transports.belonging import OneLoop, OneProcess
 from dreamserve_client.transports.blocking_socket import BlockingSocket
+from dreamserve_client.transports.deadlines import SIGNALS_S
 from dreamserve_client.transports.in_progress import Response
 from dreamserve_client.transports.opening import CLOSE_S, Opening
+from dreamserve_protocol.interrupts import Signals, signals_wait
 
 KEEP_ALIVE_S = 20.0  # between pings; a server that answers none within another 20 s is lost
 
@@ -84,7 +86,10 @@ class AsyncStream:
                 if self._socket is None or self._socket.is_closed:
                     self._check_open()
                     connection = await self._opening.open_async(KEEP_ALIVE_S)
-                    self._socket = AsyncSocket(connection, self._opening.url)
+                    socket = AsyncSocket(connection, self._opening.url)
+                    if self._closed:  # meanwhile: `close` did not see it
+                        await socket.close()
+                    self._socket = socket
         self._check_open()
         return self._socket
 
@@ -129,17 +134,25 @@ class Stream:
     def _open(self, deadline_s: float) -> BlockingSocket:
         """Return the open socket, or a new one. Raises TimeoutError at the deadline."""
         self._process.check()
-        if not self._lock.acquire(timeout=max(0.0, deadline_s - monotonic())):
-            raise TimeoutError
-        try:
-            if self._closed:
-                raise ClosedError("the client is closed")
-            if self._socket is None or not self._socket.is_usable():
-                if self._socket is not None:
-                    self._socket.close(wait_s=0)
-                timeout_s = min(CONNECT_S, max(1e-3, deadline_s - monotonic()))
+        with signals_wait() as signals:
+            while not self._lock.acquire(timeout=min(SIGNALS_S, max(0, deadline_s - monotonic()))):
+                signals.deliver()
+                if monotonic() >= deadline_s:
+                    raise TimeoutError
+            try:
+                return self._usable(deadline_s, signals)
+            finally:
+                self._lock.release()
+
+    def _usable(self, deadline_s: float, signals: Signals) -> BlockingSocket:
+        """Return the socket, or a new one instead of one that was closed."""
+        if self._closed:
+            raise ClosedError("the client is closed")
+        if self._socket is None or not self._socket.is_usable():
+            if self._socket is not None:
+                self._socket.close(wait_s=0)
+            timeout_s = min(CONNECT_S, max(1e-3, deadline_s - monotonic()))
+            with signals.heard():
                 connection = self._opening.open(timeout_s)
-                self._socket = BlockingSocket(connection, self._opening.url, KEEP_ALIVE_S)
-            return self._socket
-        finally:
-            self._lock.release()
+            self._socket = BlockingSocket(connection, self._opening.url, KEEP_ALIVE_S)
+        return self._socket
