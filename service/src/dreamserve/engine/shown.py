@@ -8,6 +8,8 @@ from dreamserve.engine.pixels import Shown, to_pixels
 from dreamserve.engine.world import World
 from dreamserve_protocol.errors import DreamNotFiniteError, InvalidRequestError
 
+DECODED = ("frame", "frames", "vector", "vectors")
+
 
 def shown(world: World, latent: Array, include: Collection[str]) -> dict[str, Shown]:
     """Return what is decoded of latent (1, Z), by its field, if it is included.
@@ -28,7 +30,7 @@ def check_shown(world: World, include: Collection[str]) -> bool:
 
     Raises InvalidRequestError if the world does not show what is included.
     """
-    asked = [name for name in ("frame", "frames", "vector", "vectors") if name in include]
+    asked = [name for name in DECODED if name in include]
     if not asked:
         return False
     spec = world.spec
@@ -41,3 +43,10 @@ def check_shown(world: World, include: Collection[str]) -> bool:
             f"include: {world.name} shows {spec.observation.field}s, so it has no {wrong[0]}"
         )
     return True
+
+
+def shown_of(world: World, include: Collection[str]) -> list[str]:
+    """Return what is included without what the world does not show, where `check_shown` raises."""
+    field = world.spec.observation.field
+    own = (field, f"{field}s") if world.spec.has_decode else ()
+    return [name for name in include if name in own or name not in DECODED]

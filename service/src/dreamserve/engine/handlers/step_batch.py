@@ -14,8 +14,10 @@ from dreamserve.backends.host_state import as_slice
 from dreamserve.engine.dynamics import Work
 from dreamserve.engine.failed_rows import blanked
 from dreamserve.engine.handlers.base import Context
-from dreamserve.engine.handlers.columns import batch_size, rows_at_once
-from dreamserve.engine.handlers.step_columns import StepColumns, columns_of
+from dreamserve.engine.handlers.columns import Columns, batch_size, rows_at_once
+from dreamserve.engine.handlers.rows import ROWS_AT_ONCE
+from dreamserve.engine.handlers.step_columns import StepColumns, columns_of, errors_of, result_of
+from dreamserve.engine.sessions.owned import no_session
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.steps import (
     different_content,
@@ -25,7 +27,7 @@ from dreamserve.engine.sessions.steps import (
     out_of_order,
     step_slots,
 )
-from dreamserve.engine.shown import check_shown
+from dreamserve.engine.shown import check_shown, shown_of
 from dreamserve.engine.work import failure
 from dreamserve.engine.world import World
 from dreamserve_protocol.batches import StepBatchRequest, StepBatchResult
@@ -37,6 +39,8 @@ def step_batch(context: Context, request: StepBatchRequest) -> Work[StepBatchRes
     count = len(request.session_ids)
     context.limits.check_rows(count)
     world = _world_of(context, request.session_ids)
+    if world is None:
+        return (yield from _all_absent(context, request))
     frames_seen = np.asarray(request.observations).ndim == 4
     has_frames = check_shown(world, request.include)
     context.limits.check_frames(count * (frames_seen + has_frames), "observations and include")
@@ -94,7 +98,7 @@ def _take_slice(batch: StepColumns, rows: range) -> None:
 def _find(batch: StepColumns, rows: range) -> tuple[Int64, Int64]:
     """Return the rows (B,) without an error, and the slots (B,) of their sessions."""
     ids = batch.result.session_ids[rows.start : rows.stop]
-    if not batch.errors:
+    if not (batch.errors or batch.refused):
         slots = batch.sessions.find_all(ids, batch.world)
         if slots is not None:
             return np.arange(rows.start, rows.stop), slots
@@ -107,12 +111,13 @@ def _find(batch: StepColumns, rows: range) -> tuple[Int64, Int64]:
         except ProblemError as error:
             batch.errors[i] = error
             continue
-        if session.world is batch.world:
+        if session.world is not batch.world:
+            names = f"world {batch.world.title}, this session is of {session.world.title}"
+            batch.errors[i] = InvalidRequestError(f"the batch is for {names}")
+        elif i in batch.refused:
+            batch.errors[i] = batch.refused[i]
+        else:
             found[i] = session.slot
-            continue
-        batch.errors[i] = InvalidRequestError(
-            f"the batch is for world {batch.world.title}, this session is of {session.world.title}"
-        )
     return np.array(list(found), np.int64), np.array(list(found.values()), np.int64)
 
 
@@ -136,8 +141,35 @@ def _is_repeat(batch: StepColumns, session: Session, i: int) -> bool:
     return is_repeat(session, batch.actions[i], extra, restarted=restarted)
 
 
-def _world_of(context: Context, ids: Sequence[str]) -> World:
-    """Return the world of the first session that exists, or the default world."""
+def _all_absent(context: Context, request: StepBatchRequest) -> Work[StepBatchResult]:
+    """Return zeros and the errors of all rows, none of which has a session here.
+
+    No world judges them; the zeros have the shapes of the default one. Raises TooLargeError.
+    """
+    world, count = context.world(None), len(request.session_ids)
+    request = replace(request, include=shown_of(world, request.include))
+    decodes = world.spec.observation.field in request.include
+    context.limits.check_frames(count * decodes, "include")
+    yield batch_size(context.limits, world.spec, count, request.include)
+    errors = yield from errors_of(request)
+    for i, session_id in enumerate(request.session_ids):
+        if i and not i % ROWS_AT_ONCE:
+            yield None
+        if i in errors:
+            continue
+        try:
+            context.sessions.find(session_id, use=False)
+        except ProblemError as error:
+            errors[i] = error
+        else:  # it began since this request did
+            errors[i] = no_session(session_id)
+    result = result_of(request, Columns.of(world, count, request.include))
+    result.errors.extend((yield from errors.to_list()))
+    return result
+
+
+def _world_of(context: Context, ids: Sequence[str]) -> World | None:
+    """Return the world of the first session that exists; None if there is none."""
     for session_id in ids:
         if session_id not in context.sessions:  # an error for each would take too long
             continue
@@ -145,4 +177,4 @@ def _world_of(context: Context, ids: Sequence[str]) -> World:
             return context.sessions.find(session_id, use=False).world
         except ProblemError:
             continue
-    return context.world(None)
+    return None

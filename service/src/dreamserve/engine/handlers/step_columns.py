@@ -35,6 +35,7 @@ class StepColumns:
     steps: Int64 | None  # (B,)
     extras: dict[int, StepExtras]  # of the rows with a valid observation
     errors: RowErrors
+    refused: RowErrors  # actions and observations that the world has not: of its sessions' rows
     columns: Columns
     result: StepBatchResult
     final: Final
@@ -113,20 +114,35 @@ class StepColumns:
 
 def columns_of(sessions: Sessions, world: World, request: StepBatchRequest) -> Work[StepColumns]:
     """Validate the columns; note the rows that are invalid."""
-    ids, count = request.session_ids, len(request.session_ids)
     steps = None if request.steps is None else np.asarray(request.steps)
-    errors = yield from duplicate_errors(ids)
-    _check_numbers(steps, errors)
+    errors, refused = (yield from errors_of(request)), RowErrors()
     actions, in_space = world.spec.action_space.check_rows(request.actions)
     for n, i in enumerate(np.flatnonzero(~in_space).tolist(), 1):
         if not n % ROWS_AT_ONCE:
             yield None
-        errors.set_default(i, _action_error(world, np.asarray(request.actions)[i]))
-    columns = Columns.of(world, count, request.include)
-    observed = request.observations is not None or request.vectors is not None
+        refused[i] = _action_error(world, np.asarray(request.actions)[i])
+    columns = Columns.of(world, len(request.session_ids), request.include)
+    result = result_of(request, columns)
+    extras = (yield from _extras(world, request, refused)) if _observed(request) else {}
+    final = Final(world, request.include)
+    return StepColumns(
+        request, sessions, actions, steps, extras, errors, refused, columns, result, final
+    )
+
+
+def errors_of(request: StepBatchRequest) -> Work[RowErrors]:
+    """Return the errors of the rows that are invalid in any world."""
+    errors = yield from duplicate_errors(request.session_ids)
+    _check_numbers(None if request.steps is None else np.asarray(request.steps), errors)
+    return errors
+
+
+def result_of(request: StepBatchRequest, columns: Columns) -> StepBatchResult:
+    """Return a result whose rows are all zeros, to be written."""
+    count, observed = len(request.session_ids), _observed(request)
     decoded: Any = columns.decoded()
-    result = StepBatchResult(
-        session_ids=ids,
+    return StepBatchResult(
+        session_ids=request.session_ids,
         steps=np.zeros(count, np.int64),
         latents=columns.latents,
         rewards=np.zeros(count, np.float32),
@@ -140,9 +156,10 @@ def columns_of(sessions: Sessions, world: World, request: StepBatchRequest) -> W
         end_probability=np.zeros(count, np.float32) if observed else None,
         **decoded,
     )
-    extras = (yield from _extras(world, request, errors)) if observed else {}
-    final = Final(world, request.include)
-    return StepColumns(request, sessions, actions, steps, extras, errors, columns, result, final)
+
+
+def _observed(request: StepBatchRequest) -> bool:
+    return request.observations is not None or request.vectors is not None
 
 
 def _extras(
