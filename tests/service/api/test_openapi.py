@@ -1,11 +1,14 @@
 """The OpenAPI document is right: real responses and its own examples fit it."""
 
 import base64
+import os
 import re
+import socket
 from typing import Any
 
 import jsonschema
 import numpy as np
+import orjson
 import pytest
 
 from dreamserve.api.examples import examples
@@ -94,6 +97,14 @@ def test_the_document_is_of_openapi_3_1_and_its_schemas_are_json_schemas() -> No
         assert operation["responses"], name
         in_path = {one["name"] for one in operation.get("parameters", ()) if one["in"] == "path"}
         assert in_path == set(re.findall(r"{(\w+)}", name)), name
+
+
+def test_the_document_is_the_same_in_every_process_and_names_no_machine() -> None:
+    examples.cache_clear()
+    assert document(examples()) == DOCUMENT
+    text = orjson.dumps(DOCUMENT).decode()
+    assert f":{os.getpid()}" not in text
+    assert socket.gethostname() not in text
 
 
 def test_every_operation_has_an_id_of_its_own() -> None:

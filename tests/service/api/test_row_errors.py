@@ -83,7 +83,7 @@ async def test_a_large_deletion_waits_until_it_may_take_its_memory(client, monke
 async def test_an_unknown_session_of_a_batch_is_looked_for_once(client, monkeypatch) -> None:
     missing: list[str] = []
     not_here = owned._not_here
-    monkeypatch.setattr(owned, "_not_here", lambda id: (missing.append(id), not_here(id))[1])
+    monkeypatch.setattr(owned, "_not_here", lambda *of: (missing.append(of[0]), not_here(*of))[1])
     fields = {"session_ids": IDS[:300], "actions": [1] * 300}
     assert len((await client.post("/step/batch", fields)).json()["errors"]) == 300
     assert missing == IDS[:300]

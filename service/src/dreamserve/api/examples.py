@@ -1,6 +1,10 @@
-"""An example of every verb: requests to the fake world, with their actual responses."""
+"""An example of every verb: requests to the fake world, with their actual responses.
+
+They are the same in every process: a made-up server has them, whose time passes as it is read.
+"""
 
 from functools import cache
+from itertools import count
 from typing import Any
 
 import orjson
@@ -42,7 +46,8 @@ _REQUESTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("admin_delete", {"owner": "robots", "idle_s": 600.0}),
     ("delete_batch", {"session_ids": ["b", "c", "unknown"]}),
 )
-
+INSTANCE = "dreamserve-0:1"  # of nobody's: anyone may read the document
+TICK_S = 1 / 64
 
 # Verbs that the engine does not run: the body, and the verb that has the same result.
 OUTSIDE: dict[str, tuple[dict[str, Any], str | None]] = {
@@ -54,7 +59,7 @@ OUTSIDE: dict[str, tuple[dict[str, Any], str | None]] = {
 @cache
 def examples() -> dict[str, Example]:
     """Return an example of every verb by name."""
-    engine, made = SimpleEngine([fake_world()]), dict[str, Example]()
+    engine, made = _engine(), dict[str, Example]()
     named = {name for name, _ in _REQUESTS}
     named |= OUTSIDE.keys()
     others = [verb for verb in VERBS if verb.name not in named]
@@ -72,3 +77,8 @@ def examples() -> dict[str, Example]:
     for name, (body, like) in OUTSIDE.items():
         made[name] = Example(body, None if like is None else made[like].result)
     return made
+
+
+def _engine() -> SimpleEngine:
+    ticks = count()
+    return SimpleEngine([fake_world()], clock=lambda: TICK_S * next(ticks), instance=INSTANCE)

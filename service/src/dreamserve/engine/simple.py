@@ -11,7 +11,7 @@ from dreamserve.engine.dispatcher import respond
 from dreamserve.engine.handlers.base import Contexts
 from dreamserve.engine.limits import UNLIMITED
 from dreamserve.engine.scheduling.calibration import batch_sizes
-from dreamserve.engine.sessions.table import MAX_KEPT_BYTES, SessionTable
+from dreamserve.engine.sessions.table import INSTANCE, MAX_KEPT_BYTES, SessionTable
 from dreamserve.engine.work import Job, finish
 from dreamserve.engine.world import World, worlds_by_name
 from dreamserve_protocol.errors import ProblemError
@@ -38,11 +38,15 @@ class SimpleEngine:
         session_ttl_s: float = 3600.0,
         slice_rows: int = 128,
         clock: Callable[[], float] = time.monotonic,
+        instance: str = INSTANCE,
     ) -> None:
         by_name, sizes = worlds_by_name(worlds), batch_sizes(slice_rows)
+        table = SessionTable(
+            by_name, capacity, session_ttl_s, sizes, MAX_KEPT_BYTES, clock, instance=instance
+        )
         self._contexts = Contexts(
             by_name,
-            SessionTable(by_name, capacity, session_ttl_s, sizes, MAX_KEPT_BYTES, clock),
+            table,
             UNLIMITED,
             clock,
             slice_rows=slice_rows,

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from copy import copy
 from math import inf
-from os import getpid
-from socket import gethostname
 
 import numpy as np
 
@@ -24,8 +22,6 @@ from dreamserve_protocol.errors import (
     SessionMovedError,
     SessionNotFoundError,
 )
-
-INSTANCE = f"{gethostname()}:{getpid()}"  # in Kubernetes, the pod's name
 
 _DRAINING = "the server is shutting down and takes no new sessions"
 
@@ -108,7 +104,7 @@ class Sessions:
         if self._table.has_expired(key_of(self._owner, session_id)):
             idle = f"idle for over {self._table.ttl_s:g} s"
             return SessionExpiredError(f"session {session_id} was {idle}; {A_RESET} starts over")
-        return _not_here(session_id)
+        return _not_here(session_id, self._table.instance)
 
     def idle_s(self, session: Session) -> float:
         """Return the seconds since the session was last used."""
@@ -191,10 +187,10 @@ def no_session(session_id: str) -> SessionNotFoundError:
     return SessionNotFoundError(f"no session {session_id}; {A_RESET} begins one")
 
 
-def _not_here(session_id: str) -> SessionNotFoundError:
+def _not_here(session_id: str, instance: str) -> SessionNotFoundError:
     """Return the error for a session that is not in this server's memory, without a store."""
     return SessionNotFoundError(
-        f"no session {session_id} on server {INSTANCE}: it was ended, the server was restarted,"
+        f"no session {session_id} on server {instance}: it was ended, the server was restarted,"
         f" or a load balancer did not send the request where the session lives; {A_RESET} begins"
         " one"
     )

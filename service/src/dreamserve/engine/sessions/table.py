@@ -9,6 +9,8 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
+from os import getpid
+from socket import gethostname
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +30,7 @@ EXPIRED_REMEMBERED = 10_000
 MAX_KEPT_BYTES = 2 * 2**30
 IDLE_S = 60.0  # after this time without a use, a session is idle: a stored one may be evicted
 SWEEP_S = 1.0  # interval of the search for expired sessions; `find` also checks the one requested
+INSTANCE = f"{gethostname()}:{getpid()}"  # in Kubernetes, the pod's name
 SLOT_BITS = 32  # a place is a slab's number and a slot in it, in one integer
 
 Float64 = npt.NDArray[np.float64]
@@ -46,7 +49,9 @@ class SessionTable:
         clock: Callable[[], float] = time.monotonic,
         ledger: Ledger | None = None,
         max_plan_bytes: float = inf,
+        instance: str = INSTANCE,
     ) -> None:
+        self.instance = instance  # what errors call this server
         self.ledger = ledger  # None without a store
         self.capacity, self.ttl_s, self._clock = capacity, ttl_s, clock
         self._max_kept_bytes = max_kept_bytes
