@@ -1,6 +1,7 @@
 """A server on a real socket, and clients of its /stream."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
@@ -19,6 +20,7 @@ from dreamserve_protocol.arrays import pack, unpack
 from dreamserve_protocol.verbs import BY_NAME
 
 PATIENCE_S = 30.0
+INSTANCE = re.compile(r" on server [^ ]+(?=: )")
 VOLATILE = {"elapsed_ms", "age_s", "idle_s", "request_id"}
 
 
@@ -61,11 +63,13 @@ async def _peer_of(served: Any, form: str = "json", **options: Any) -> AsyncIter
 
 
 def _listed(value: Any) -> Any:
-    """Return a body with packed arrays as lists, without fields that always differ."""
+    """Return a body with packed arrays as lists, without what always differs."""
     if isinstance(value, dict) and value.keys() == {"dtype", "shape", "data"}:
         return orjson.loads(encode({"array": unpack(value)}, as_msgpack=False))["array"]
     if isinstance(value, dict):
         return {name: _listed(one) for name, one in value.items() if name not in VOLATILE}
+    if isinstance(value, str):
+        return INSTANCE.sub("", value)
     return [_listed(one) for one in value] if isinstance(value, list) else value
 
 
