@@ -84,6 +84,21 @@ def test_pages_hold_each_session_once_while_others_come_and_go(engine: Engine) -
     assert ask(engine, SessionsRequest(after=2**53 - 1), "ann").sessions == []
 
 
+@pytest.mark.parametrize("to_world", ["box", "fake"])
+def test_a_reset_between_two_pages_moves_no_session_to_another_page(
+    engine: Engine, to_world: str
+) -> None:
+    begin(engine, "", "a", "b", "c", world="fake")
+    begin(engine, "", "d", "e", "f", world="box")
+    first = ask(engine, SessionsRequest(limit=3))
+    for moved in (ids_of(first)[0], "d", "f"):
+        ask(engine, ResetRequest(to_world, session_id=moved))
+    begin(engine, "", "f", "e", world=to_world)
+    rest = ask(engine, SessionsRequest(after=first.next))
+    assert ids_of(first) + ids_of(rest) == list("abcdef")
+    assert {one.world for one in rest.sessions} == {to_world}
+
+
 def test_a_list_may_be_of_idle_sessions_only(engine: Engine, clock: Any) -> None:
     begin(engine, "", "a", "b")
     clock.now_s = 10

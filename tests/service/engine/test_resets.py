@@ -290,4 +290,4 @@ def test_two_worlds_of_one_name_and_no_world_at_all_are_refused() -> None:
 
 def test_the_memory_of_all_sessions_is_reported() -> None:
     engine = Engine([fake_world()], capacity=1000)
-    assert engine.usage.memory_bytes == 1000 * (4 * (4 + 3 + 1) + 85)
+    assert engine.usage.memory_bytes == 1000 * (4 * (4 + 3 + 1) + 93)

@@ -167,7 +167,7 @@ class Sessions:
         return None if most == inf else int(most)
 
     def page(self, idle_s: float, after: int, limit: int) -> Page:
-        """Return at most `limit` sessions idle for `idle_s`, from the place `after` on."""
+        """Return at most `limit` sessions idle for `idle_s`, of serials from `after` on."""
         return page_of(self._table, idle_s, after, limit, self._owner)
 
     def delete_idle(self, idle_s: float) -> Work[int]:

@@ -110,6 +110,7 @@ class Slab:
         self.used_at_s = np.full(count, _FREE)
         self.created_at_s = np.zeros(count)
         self.owner = np.zeros(count, np.int32)  # number of the owner in the table
+        self.serial = np.zeros(count, np.int64)  # number of the session, by which lists are sorted
         self.reward = np.zeros(count, np.float32)
         self.signals = tuple(np.zeros(count, np.float32) for _ in world.spec.signals)
         self.action: Actions = world.spec.action_space.zeros(count)
@@ -281,6 +282,6 @@ class Slab:
 def slab_bytes(spec: WorldSpec) -> int:
     """Return the bytes of one session's slab row."""
     # seed, key, dream, step, began_at, max_steps, temperature, terminated, used_at_s, created_at_s,
-    # owner, reward
-    bookkeeping = 8 + 8 + 8 + 8 + 8 + 8 + 4 + 1 + 8 + 8 + 4 + 4 + spec.action_space.zeros(1).nbytes
+    # owner, serial, reward
+    bookkeeping = 8 * 6 + 4 + 1 + 8 + 8 + 4 + 8 + 4 + spec.action_space.zeros(1).nbytes
     return spec.state_bytes() + bookkeeping + 4 * len(spec.signals)

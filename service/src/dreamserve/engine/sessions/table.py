@@ -8,6 +8,7 @@ An idle session is a row of a slab and an entry in the table; it has no object o
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from math import inf
 from os import getpid
 from socket import gethostname
@@ -67,6 +68,7 @@ class SessionTable:
         self.reserved = Reservations()  # for sessions that are being taken over
         self.counts = Counter[str]()  # of sessions by owner
         self.numbers: dict[str, int] = {}  # of the owners that have had a session
+        self._serials = count(1)  # of the sessions, in the order in which they came
         self.quotas: Mapping[str, Quota] = {}  # by owner
         self.draining = False  # whether the server is shutting down
         self._expired: OrderedDict[SessionKey, None] = OrderedDict()
@@ -229,8 +231,12 @@ class SessionTable:
             self.ledger.leases[key] = lease
 
     def _place(self, key: SessionKey, slab: Slab, window: int) -> tuple[Slab, int]:
-        """Allocate a slot to a session, instead of any that it has."""
-        if key in self.places:
+        """Allocate a slot to a session, instead of any that it has; it keeps its serial number."""
+        if (place := self.places.get(key)) is None:
+            serial = next(self._serials)
+        else:
+            before, slot = self.at(place)
+            serial = int(before.serial[slot])
             self._free(key).measures.deleted += 1
         self._expired.pop(key, None)
         slot = slab.allocate(key)
@@ -238,6 +244,7 @@ class SessionTable:
         owner = owner_of(key)
         self.counts[owner] += 1
         slab.owner[slot] = self.numbers.setdefault(owner, len(self.numbers))
+        slab.serial[slot] = serial
         slab.windows.open(slot, window)
         slab.used_at_s[slot] = slab.created_at_s[slot] = self.now_s
         return slab, slot
