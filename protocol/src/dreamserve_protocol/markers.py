@@ -131,9 +131,13 @@ class ByKind:
         return core_schema.no_info_before_validator_function(_spelt_out, tagged)
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        """Add the short form to the JSON schema."""
-        short = {"type": "string", "enum": list(self.short)}
-        return {"anyOf": [short, handler(schema["schema"])]}
+        """Add the short form to the JSON schema, and require `kind`, which has a default here."""
+        short, tagged = {"type": "string", "enum": list(self.short)}, handler(schema["schema"])
+        for reference in tagged["oneOf"]:
+            described = handler.resolve_ref_schema(reference)
+            described["properties"]["kind"].pop("default", None)
+            described["required"] = sorted({"kind", *described.get("required", ())})
+        return {"anyOf": [short, tagged]}
 
 
 def _spelt_out(value: Any) -> Any:

@@ -14,7 +14,7 @@ import pytest
 from dreamserve.api.examples import examples
 from dreamserve.api.openapi import document
 from dreamserve.validation import validated
-from dreamserve_protocol.errors import InternalError
+from dreamserve_protocol.errors import CallerError, InternalError
 from dreamserve_protocol.pages import PAGES
 from dreamserve_protocol.png import encode
 from dreamserve_protocol.verbs import BY_NAME, VERBS
@@ -249,6 +249,28 @@ async def test_real_responses_fit_the_document(client, world, action) -> None:
     await check("session", f"/sessions/{world}")
     await check("world", f"/worlds/{world}")
     await check("worlds", "/worlds")
+
+
+POLICIES: list[Any] = [
+    *("random", "bundled", "constant", "linear", {}, {"kind": None}, {"kind": "x"}, None, 1, []),
+    *({"kind": "random"}, {"kind": "bundled"}, {"kind": "random", "x": 1}, {"kind": "constant"}),
+    *({"action": 1}, {"kind": "constant", "action": 1}, {"kind": "linear", "action": 1}),
+    *({"weights": [[0.0] * 8] * 3}, {"kind": "linear", "weights": [[0.0] * 8] * 3}),
+    {"kind": "linear", "weights": [[0.0] * 8] * 3, "bias": None, "inputs": None},
+]
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
+def test_the_document_takes_the_policies_that_the_server_takes(policy: Any) -> None:
+    fields = {"policy": policy, "episodes": 1, "max_steps": 2}
+    schema = {"$ref": "#/components/schemas/RolloutRequest"}
+    try:
+        validated(BY_NAME["rollout"].request, fields)
+    except CallerError:
+        with pytest.raises(jsonschema.ValidationError):
+            validate(fields, schema)
+    else:
+        validate(fields, schema)
 
 
 @pytest.mark.anyio
