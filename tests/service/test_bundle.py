@@ -254,6 +254,11 @@ def test_a_manifest_of_schema_1_has_no_field_of_schema_2(tiny_bundle: Path) -> N
         ({"head": Categorical(groups=2, classes=3)}, "must be groups x classes, 2 x 3 = 6"),
         ({"signals": [{"name": "reward", "description": ""}]}, "may not be named 'reward'"),
         ({"signals": [{"name": "target", "description": ""}]}, "may not be named 'target'"),
+        (
+            {"signals": [{"name": "temperature", "description": ""}]},
+            "may not be named 'temperature'",
+        ),
+        ({"signals": [{"name": "latent", "description": ""}]}, "may not be named 'latent'"),
         ({"signals": [{"name": "hit", "description": ""}] * 2}, "may not be named 'hit'"),
         (
             {"recurrent_state": [{"name": "action", "shape": [4]}]},

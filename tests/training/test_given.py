@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from dreamserve.bundle import load_bundle
 from dreamserve.heads import Deterministic
 from dreamserve.manifest import DoneRule, NoiseSpec, RewardRule, SignalSpec, TensorSpec, WorldSpec
 from dreamserve.observations import VectorSpec
 from dreamserve.spaces import MultiDiscreteSpace
 from dreamserve_training.export import ExportError, WorldGraphs, write_bundle
 from dreamserve_training.export.given import check_bank, check_modules
+from dreamserve_training.validation import validate
 
 SPEC = WorldSpec(
     name="given",
@@ -25,7 +27,11 @@ SPEC = WorldSpec(
     done=DoneRule(),
     reward=RewardRule(kind="head"),
 )
-BANK = {"mean": np.zeros((8, 4)), "state.window": np.zeros((8, 5, 6)), "age": np.arange(8)}
+BANK = {
+    "mean": np.zeros((8, 4)),
+    "state.window": np.random.default_rng(0).random((8, 5, 6)),
+    "age": np.arange(8),
+}
 
 
 class Encode(torch.nn.Module):
@@ -52,7 +58,7 @@ def modules(change):
 
 
 def test_modules_and_a_bank_that_are_those_of_the_spec_pass():
-    check_modules(SPEC, modules(lambda of: {}))
+    check_modules(SPEC, modules(lambda of: {}), BANK)
     check_bank(SPEC, BANK)
     check_bank(SPEC, {name: array for name, array in BANK.items() if name != "age"})
 
@@ -91,7 +97,7 @@ def test_modules_and_a_bank_that_are_those_of_the_spec_pass():
 )
 def test_a_module_that_does_not_fit_is_refused_by_graph_and_tensor(change, message):
     with pytest.raises(ExportError, match=message):
-        check_modules(SPEC, modules(change))
+        check_modules(SPEC, modules(change), BANK)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +108,9 @@ def test_a_module_that_does_not_fit_is_refused_by_graph_and_tensor(change, messa
             {"state.window": np.zeros((8, 6, 5))},
             r"must be \(8, 5, 6\), is \(8, 6, 5\)",
         ),
+        ({"state.window": torch.zeros(8, 5, 6)}, "state.window must be a numpy array, is a Tensor"),
+        ({"age": np.arange(8) / 2}, "age must be whole numbers of steps, from 0 on"),
+        ({"age": np.arange(8) - 1}, "age must be whole numbers of steps, from 0 on"),
         (
             {"state.window": np.zeros((7, 5, 6))},
             r"must be \(8, 5, 6\), is \(7, 5, 6\)",
@@ -119,3 +128,41 @@ def test_a_bank_that_does_not_fit_is_refused_before_anything_is_traced(change, m
             quality={},
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_states_that_never_occur_are_not_tried(tmp_path):
+    def counts(of):  # how many moments the window holds: no root of a number below 0
+        return {"next_window": torch.clamp(of["window"] + 1, max=5), "value": roots(of)}
+
+    def roots(of):
+        return of["window"].sqrt()[:, 0, 0]
+
+    write_bundle(
+        tmp_path / "given",
+        spec=SPEC,
+        graphs=WorldGraphs(Encode().eval(), Step(counts).eval()),
+        bank=BANK,
+        origin={},
+        quality={},
+    )
+    report = validate(tmp_path / "given")
+    assert report.passed, str(report)
+
+
+def test_a_world_whose_last_bits_vary_with_the_batch_is_warned_of(tmp_path, caplog):
+    def softplus(of):
+        return {"value": torch.nn.functional.softplus(of["mean"][:, :3]).exp().sum(1)}
+
+    with caplog.at_level("WARNING", "dreamserve_training"):
+        write_bundle(
+            tmp_path / "given",
+            spec=SPEC,
+            graphs=WorldGraphs(Encode().eval(), Step(softplus).eval()),
+            bank=BANK,
+            origin={},
+            quality={},
+            torchscript=False,
+        )
+    told = "on the CPU a row's last bits depend on its batch" in caplog.text
+    quality = load_bundle(tmp_path / "given").manifest.quality["parity"]
+    assert told is not quality["onnx_cpu_same_bits_in_every_batch"]

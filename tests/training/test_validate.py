@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dreamserve.backends.base import StepOutput
+from dreamserve.backends.fake import KINDS, FakeBackend, fake_spec
 from dreamserve.engine.world import World
 from dreamserve.trust import Trust
 from dreamserve_training.dreams.worlds import world_from_models
@@ -63,6 +64,12 @@ def test_sound_models_pass_whatever_their_head(head):
     mdnrnn = MDNRNN(4, 2, 8, 3, head, predict_reward=True, discrete_actions=head != "joint")
     report = validate_models(ConvVAE(4), mdnrnn)
     assert report.passed, str(report)
+
+
+@pytest.mark.parametrize("kind", ["vector", "without decode", "categorical"])
+def test_worlds_that_show_no_frames_or_have_another_head_are_environments_too(kind):
+    spec = fake_spec(**KINDS[kind])
+    assert "check_env" in dreams.environment(World(spec, FakeBackend(spec)))
 
 
 def test_a_corrupt_bundle_is_a_failed_check_that_names_the_file(tiny_bundle, tmp_path):

@@ -251,7 +251,8 @@ class WorldSpec(Part):
         if len(set(recurrent)) != len(recurrent):
             raise ValueError(f"recurrent tensors share a name: {recurrent}")
         without_signals = self.model_copy(update={"signals": ()})
-        taken = [*without_signals.graph_outputs()["step"], *RESERVED]
+        step = (part["step"] for part in (self.graph_inputs(), without_signals.graph_outputs()))
+        taken = [*(name for names in step for name in names), *RESERVED]
         for name in (signal.name for signal in self.signals):
             if name in taken:
                 raise ValueError(f"a signal may not be named {name!r}, which has another meaning")

@@ -168,7 +168,7 @@ CATEGORICAL_FAULTS: Faults = {
         {"edits": {"step": ("value = Squeeze(worthy, axis)",
                             "worthiest = Mul(worthy, huge)\n    best = Exp(worthiest)\n"
                             "    value = Squeeze(best, axis)")}},
-        "step: value holds NaN or infinity at step 1",
+        "step: value holds NaN or infinity",
     ),
     "a signal of a name with another meaning": (
         {"signals": [SIGNALS[0], {"name": "survival", "description": ""}]},
@@ -216,6 +216,13 @@ CATEGORICAL_FAULTS: Faults = {
     ),
 }  # fmt: skip
 DETERMINISTIC_FAULTS: Faults = {
+    "an action that is infinite at its bound": (
+        {"edits": {"step": ("reward = Squeeze(paid, axis)",
+                            "plain = Squeeze(paid, axis)\n    force = Squeeze(action, axis)\n"
+                            "    ratio = Div(force, three)\n    steep = Atanh(ratio)\n"
+                            "    reward = Add(plain, steep)")}},
+        "reward holds NaN or infinity after action [3.]; every action of Box",
+    ),
     "a latent that is not the mean": (
         {"edits": {"step": ("next_latent = Identity(mean)", "next_latent = Mul(mean, keep)")}},
         "off the most likely alternative of mean; it must be its mean",

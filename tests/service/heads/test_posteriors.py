@@ -34,6 +34,13 @@ def test_a_moment_of_which_a_draw_may_overflow_is_found(
     assert np.isfinite(drawn).all() == (row is None)
 
 
+@pytest.mark.parametrize("head", [GAUSSIAN, Categorical(groups=2, classes=3), Deterministic()])
+def test_no_rows_give_no_latents(head: LatentHead) -> None:
+    posterior = tuple(np.zeros((0, *shape), np.float32) for shape in head.posterior(6).values())
+    drawn = head.draw(head.prepared(posterior), np.zeros(0, np.uint64))
+    assert drawn.shape == (0, 6)
+
+
 @pytest.mark.parametrize("head", [Categorical(groups=2, classes=3), Deterministic()])
 def test_other_heads_draw_finite_latents_from_finite_numbers(head: LatentHead) -> None:
     posterior = tuple(

@@ -5,9 +5,12 @@ dreamserve-train evaluate bundles/takecover --against runs/takecover --episodes 
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from dreamserve.backends.choose import cores
 from dreamserve.bundle import MANIFEST_FILE, load_bundle
+from dreamserve.observations import FrameSpec, ObservationSpec, VectorSpec
+from dreamserve.spaces import ActionSpace
 from dreamserve_training.data.digests import file_hash
 from dreamserve_training.dreams.policies import bundled_policy
 from dreamserve_training.envs import EnvSpec
@@ -147,7 +150,17 @@ def _check_same_world(bundle: Path, env: EnvSpec) -> None:
     manifest = load_bundle(bundle).manifest
     for part, there in (("observation", env.observation), ("action_space", env.action_space)):
         here = getattr(manifest, part)
-        if here != there:
+        if _form(here) != _form(there):
             raise ValueError(
                 f"{bundle}: its {part} is not that of {env.env_id}: {here!r}, there {there!r}"
             )
+
+
+def _form(part: ObservationSpec | ActionSpace) -> Any:
+    """Return what an observation or action is; a vector's names and bounds only describe it."""
+    match part:
+        case FrameSpec():
+            return part.source_shape, part.crop, part.shape
+        case VectorSpec():
+            return part.shape
+    return part  # the names of actions tell what they do

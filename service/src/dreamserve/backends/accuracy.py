@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dreamserve.backends.base import Backend, Bools, Int64, StepInput, StepOutput
+from dreamserve.backends.base import Backend, Bools, Int64, State, StepInput, StepOutput
 from dreamserve.manifest import WorldSpec
 from dreamserve.noise import UNIFORMS
 
@@ -67,23 +67,36 @@ def random_step(
     rng: np.random.Generator,
     batch: int,
     temperatures: Sequence[float] = TEMPERATURES,
+    states: State = (),
 ) -> StepInput:
     """Return random inputs of one step for `batch` rows, each at one of the temperatures.
 
-    Recurrent tensors are drawn within (-1, 1), the range of an LSTM's hidden state.
+    Recurrent tensors are random rows of `states`; without, they are drawn within (-1, 1), the range
+    of an LSTM's hidden state.
     """
     space = spec.action_space
     action = space.uniform(rng.random((batch, *space.shape), np.float32))
     normal = rng.standard_normal((batch, spec.noise.normal), np.float32)
     uniform = rng.uniform(*UNIFORMS, (batch, spec.noise.uniform)).astype(np.float32)
-    states = (rng.standard_normal((batch, *t.shape), np.float32) for t in spec.recurrent_state)
+    state = random_states(spec, rng, batch, states)
     return StepInput(
         latent=rng.standard_normal((batch, spec.latent_size), np.float32),
         action=action,
-        state=tuple(np.tanh(state) for state in states),
+        state=state,
         temperature=rng.choice(np.array(temperatures, np.float32), batch),
         noise=np.concatenate([normal, uniform], axis=1),
     )
+
+
+def random_states(
+    spec: WorldSpec, rng: np.random.Generator, batch: int, states: State = ()
+) -> State:
+    """Return recurrent tensors (B, *shape) each, as those of `random_step`."""
+    if states:
+        rows = rng.integers(0, len(states[0]), batch)
+        return tuple(part[rows] for part in states)
+    drawn = (rng.standard_normal((batch, *t.shape), np.float32) for t in spec.recurrent_state)
+    return tuple(np.tanh(part) for part in drawn)
 
 
 def drawn_choices(spec: WorldSpec, step: StepInput, output: StepOutput) -> tuple[Int64, Bools]:

@@ -90,19 +90,29 @@ def actions(subject: Subject) -> Iterator[Finding]:
     spec, rows = subject.spec, subject.beginnings
     space, rng = spec.action_space, np.random.default_rng(1)
     tried = [random_actions(spec, rng, len(rows.latent)) for _ in range(4)]
+    shape = (len(rows.latent), *space.shape)
+    tried += [space.uniform(np.full(shape, end, np.float32)) for end in (0.0, 1.0)]
     if isinstance(space, DiscreteSpace):
         tried = [np.full(len(rows.latent), action) for action in range(space.n)]
     first: tuple[Array, ...] = ()
     differs = False
     for action in tried:
         try:
-            result = subject.backend.step(replace(rows, action=action)).arrays()
+            output = subject.backend.step(replace(rows, action=action))
         except Exception as error:  # onnxruntime's own exceptions share no base but Exception
             line = (str(error).splitlines() or [type(error).__name__])[0]
             yield Finding(
                 f"step: fails on action {action[0]}: {line}; it must take every action of {space}"
             )
             return
+        for name, values in named(spec, output).items():
+            if first and not np.isfinite(values).all():  # else it is not because of this action
+                yield Finding(
+                    f"step: {name} holds NaN or infinity after action {action[0]}; every action of"
+                    f" {space}, its bounds included, must give finite outputs"
+                )
+                return
+        result = output.arrays()
         first = first or result  # no others are kept: they may be large, and many
         differs = differs or not all(map(np.array_equal, result, first))
     if len(tried) > 1 and not differs:

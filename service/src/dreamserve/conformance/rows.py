@@ -11,6 +11,11 @@ from dreamserve.manifest_parts import GraphName
 
 SIZES = (1, 2, 3, 7, 16, 33)
 _ROUNDING = 1e-4  # relative: more than the last bits
+_STEADY = (  # measured in tests/service/conformance/test_steady_operators.py
+    ": onnxruntime rounds Log, Softplus, Elu, Sin and the like, and sums over features, by a row's"
+    " place in memory if its size is no multiple of 8; pad such rows, or take other operators"
+    " (docs/bundle.md, Independent rows)"
+)
 
 Outputs = dict[str, Array]
 Call = Callable[[slice], Sequence[Array]]
@@ -24,7 +29,7 @@ def independent_rows(subject: Subject) -> Iterator[Finding]:
             if worst > _ROUNDING:
                 why = "depends on the other rows of its batch: no sums or statistics over axis 0"
             else:
-                why = f"differs in its last bits by the batch ({worst:.1g} relative)"
+                why = f"differs in its last bits by the batch ({worst:.1g} relative){_STEADY}"
             yield Finding(
                 f"{name}: {output} {why}; a row alone and among others must give the same bits"
             )

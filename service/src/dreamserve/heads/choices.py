@@ -47,4 +47,4 @@ def entropy(logits: Array) -> Array:
 def one_hot(chosen: npt.NDArray[np.int64], classes: int) -> Array:
     """Return the choices (B, N) as flattened one-hot rows (B, N x classes), float32."""
     rows: npt.NDArray[Any] = chosen[..., None] == np.arange(classes)
-    return rows.reshape(len(chosen), -1).astype(np.float32)
+    return rows.reshape(len(chosen), chosen.shape[1] * classes).astype(np.float32)

@@ -107,11 +107,12 @@ def as_seen(episode: Episode, observation: ObservationSpec, where: object) -> Ep
     found = observation_field(episode, where)
     if found != name or episode[name].shape[1:] != source:
         raise DataError(f"{where}: {found} are {episode[found].shape[1:]}, not {name} {source}")
-    if not isinstance(observation, FrameSpec) or observation.shape == observation.source_shape:
+    if not isinstance(observation, FrameSpec):
         return episode
     crop = observation.crop
     sides = crop.top, crop.bottom, crop.left, crop.right
-    return {**episode, name: resized(episode[name], sides, observation.shape[:2])}
+    frames = resized(episode[name], sides, observation.shape[:2])
+    return episode if frames is episode[name] else {**episode, name: frames}
 
 
 def _link(path: Path, target: Path) -> None:

@@ -12,6 +12,7 @@ from dreamserve.engine.pixels import to_pixels
 from dreamserve.engine.world import World
 from dreamserve.loading import load_world
 from dreamserve.local import LocalClient
+from dreamserve.manifest import WorldSpec
 from dreamserve.observations import FrameSpec, ObservationSpec, VectorSpec
 from dreamserve.spaces import (
     ActionSpace,
@@ -29,6 +30,11 @@ Float32 = npt.NDArray[np.float32]
 OPTIONS = ("initial_observation", "actions", "latent", "bank", "temperature")
 _SESSION = "environment"
 _SEEDS = 2**53
+
+
+def shows_frames(spec: WorldSpec) -> bool:
+    """Return whether a world's dreams can be rendered as pictures."""
+    return spec.has_decode and isinstance(spec.observation, FrameSpec)
 
 
 class DreamEnvironment(gymnasium.Env[Float32, Any]):
@@ -80,7 +86,7 @@ class DreamEnvironment(gymnasium.Env[Float32, Any]):
                 device=device,
             )
         spec = world.spec
-        if render_mode and not (spec.has_decode and isinstance(spec.observation, FrameSpec)):
+        if render_mode and not shows_frames(spec):
             raise ValueError(f"render_mode must be None: {spec.name} shows no frames")
         self.world, self.dream, self.temperature = world, LocalClient(world), temperature
         self.action_space = space_of(world.spec.action_space, action_space_size)

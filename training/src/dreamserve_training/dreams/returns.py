@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from dreamserve.backends.base import State
+from dreamserve.engine.dynamics import empty_state
 from dreamserve.engine.pixels import to_numbers
 from dreamserve.engine.world import World
 from dreamserve.loading import load_world
@@ -26,10 +28,16 @@ def worker_world(bundle: Path) -> World:
     return load_world(bundle, "onnx", threads=1)
 
 
-def latent_of(world: World, observation: Observed) -> Float32:
-    """Return the latent (1, Z) that one real observation stands for."""
-    spec, batch = world.spec.observation, observation[None]
-    return world.spec.head.mode(world.backend.encode(to_numbers(spec, batch)))
+def latent_of(world: World, observation: Observed, state: State | None = None) -> Float32:
+    """Return the latent (1, Z) that one real observation stands for.
+
+    With `encode_memory` it is encoded with the recurrent tensors `state` (1, *shape) each, of the
+    dream that it corrects; None: at a start, which has zeros.
+    """
+    seen, given = to_numbers(world.spec.observation, observation[None]), State()
+    if world.spec.encode_memory:
+        given = empty_state(world, 1) if state is None else state
+    return world.spec.head.mode(world.backend.encode(seen, given))
 
 
 def features(dreams: DreamBatch, inputs: Sequence[str] = CONTROLLER_INPUTS) -> Float32:

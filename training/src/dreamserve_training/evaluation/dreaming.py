@@ -10,7 +10,7 @@ import numpy as np
 from dreamserve.backends.finite import finite_rows
 from dreamserve.engine.world import World
 from dreamserve.local import DreamBatch, LocalClient
-from dreamserve.observations import FrameSpec
+from dreamserve.observations import Crop, FrameSpec
 from dreamserve.spaces import ActionSpace
 from dreamserve_protocol.common import Start
 from dreamserve_training.data.agents import Agent, Exploration, ExploringAgent
@@ -49,7 +49,8 @@ class DreamingAgent:
         """Step the dream with `action`, and correct it to the real observation."""
         self.dreams.step(np.asarray(action)[None])
         if self.vision:
-            self.dreams.correct(latent_of(self.world, observation))
+            state = tuple(self.dreams.state.values())
+            self.dreams.correct(latent_of(self.world, observation, state))
 
 
 @dataclass
@@ -79,7 +80,7 @@ class PlanningAgent:
 
     def begin(self, observation: Observed, seed: int) -> None:
         """Start a session at the real observation."""
-        self.client = LocalClient(self.world, capacity=1)
+        self.client = LocalClient(seeing_input(self.world), capacity=1)
         first = observation[None]
         start = Start(frames=first) if self._sees_frames() else Start(vectors=first)
         self.session_id = self.client.reset(seed=seed, start=start).session_id
@@ -97,6 +98,20 @@ class PlanningAgent:
 
     def _sees_frames(self) -> bool:
         return isinstance(self.world.spec.observation, FrameSpec)
+
+
+def seeing_input(world: World) -> World:
+    """Return `world` with a camera that takes its own input, which it neither crops nor resizes.
+
+    A frame that an environment has prepared would be cropped again if it has the camera's shape.
+    """
+    seen, spec = world.spec.observation, world.spec
+    if isinstance(seen, FrameSpec):
+        height, width, _ = seen.shape
+        whole = Crop(top=0, bottom=height, left=0, right=width)
+        prepared = seen.model_copy(update={"source_shape": seen.shape, "crop": whole})
+        spec = spec.model_copy(update={"observation": prepared})
+    return World(spec, world.backend, world.bank, ages=world.ages)
 
 
 @dataclass(frozen=True)

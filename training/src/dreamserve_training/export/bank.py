@@ -91,7 +91,7 @@ def make_bank(
     for episodes in _batches(moments, memory.z_dim):
         _fill(bank, model, paths, moments, episodes)
     halves = {name: array.astype(np.float16).astype(np.float32) for name, array in bank.items()}
-    return {**halves, AGE: moments.age.astype(np.float32)}
+    return {**halves, AGE: moments.age.astype(np.int64)}
 
 
 def _beginnings(rng: np.random.Generator, lengths: Int64, count: int, youngest: int) -> _Moments:

@@ -38,10 +38,11 @@ def write_onnx(
     """Write `graph` as ONNX to `path`, with a dynamic first axis in every input.
 
     Weights are stored in float16 with a Cast to float32, which onnxruntime folds at load time, so
-    inference is as fast as with float32 weights. Raises ExportError for a weight that float16
-    does not represent exactly (such buffers stay float32), and for a graph that was traced for one
-    batch size.
+    inference is as fast as with float32 weights. What float16 does not represent exactly stays
+    float32, such as a constant made by the module. Raises ExportError for such a parameter, and
+    for a graph that was traced for one batch size.
     """
+    _check_rounded(graph)
     dynamic = {0: torch.export.Dim("batch")}
     # StepGraph takes *rest, a tuple of tensors, which needs a tuple of shapes
     parameters = inspect.signature(graph.forward).bind(*example).arguments.values()
@@ -68,7 +69,7 @@ def write_onnx(
         raise ExportError(f"{path.name}: torch.onnx.export returned no program")
     model = program.model_proto
     _refuse_fixed_batch(model.graph, path)
-    _store_weights_in_half(model.graph, {name for name, _ in graph.named_buffers()})
+    _store_weights_in_half(model.graph)
     _strip_metadata(model)
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
@@ -123,7 +124,7 @@ def _refuse_fixed_batch(graph: onnx.GraphProto, path: Path) -> None:
             )
 
 
-def _store_weights_in_half(graph: onnx.GraphProto, buffers: set[str]) -> None:
+def _store_weights_in_half(graph: onnx.GraphProto) -> None:
     casts = []
     for weight in graph.initializer:
         if weight.data_type != TensorProto.FLOAT:
@@ -133,9 +134,7 @@ def _store_weights_in_half(graph: onnx.GraphProto, buffers: set[str]) -> None:
             continue
         half = values.astype(np.float16)
         if not np.array_equal(half.astype(np.float32), values):
-            if weight.name in buffers:
-                continue
-            raise ExportError(f"{weight.name}: {_ROUND}")
+            continue
         name = weight.name
         weight.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
         casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
@@ -163,9 +162,7 @@ def write_torchscript(graph: nn.Module, example: tuple[Tensor, ...], path: Path)
     Call `.float()` after `torch.jit.load`; the trace does not depend on the dtype. Raises
     ExportError for a weight that float16 does not represent exactly; such buffers stay float32.
     """
-    for name, tensor in graph.named_parameters():
-        if not _is_half(tensor):
-            raise ExportError(f"{name}: {_ROUND}")
+    _check_rounded(graph)
     with warnings.catch_warnings(), torch.no_grad():
         # deprecated in favour of torch.export, whose archives only the same torch version reads;
         # every torch since 2.0 loads a trace
@@ -182,6 +179,12 @@ def write_torchscript(graph: nn.Module, example: tuple[Tensor, ...], path: Path)
         for entry in archive.infolist():
             if not entry.filename.endswith(".debug_pkl"):  # source paths, for error messages only
                 file.writestr(zipfile.ZipInfo(entry.filename), archive.read(entry.filename))
+
+
+def _check_rounded(graph: nn.Module) -> None:
+    for name, tensor in graph.named_parameters():
+        if not _is_half(tensor):
+            raise ExportError(f"{name}: {_ROUND}")
 
 
 def _is_half(tensor: Tensor) -> bool:

@@ -14,11 +14,13 @@ from torch import Tensor, nn
 
 from dreamserve.archives import AGE
 from dreamserve.backends.accuracy import random_step, relative_difference
+from dreamserve.backends.base import State
+from dreamserve.backends.torch import TorchBackend
 from dreamserve.bundle import Arrays, bank_shapes
 from dreamserve.manifest import WorldSpec
 from dreamserve.manifest_parts import GraphName
 from dreamserve_training.export.errors import ExportError
-from dreamserve_training.export.parity import random_inputs
+from dreamserve_training.export.parity import bank_states, dreamt_states, random_inputs
 
 # The rows of a trial: their temperatures, and their actions from the lowest (0) to the highest (1).
 _TEMPERATURES = np.array([0.0, 0.5, 1.0], np.float32)
@@ -28,18 +30,25 @@ _TOLD = ("temperature", "action")
 _SAME = 1e-3  # relative; rounding differs with the size of a batch
 
 
-def check_modules(spec: WorldSpec, modules: Mapping[GraphName, nn.Module]) -> None:
+def check_modules(spec: WorldSpec, modules: Mapping[GraphName, nn.Module], bank: Arrays) -> None:
     """Call each module on random rows, of three temperatures and actions.
 
-    Raises ExportError, which names the graph and the tensor, if the modules are not those of the
-    spec, if one raises, if an output is missing, of another shape or dtype, or not finite, and if
-    it changes from call to call or with the other rows of its batch.
+    Recurrent tensors are the bank's first, and then those of dreams that begin there. Raises
+    ExportError, which names the graph and the tensor, if the modules are not those of the spec, if
+    one raises, if an output is missing, of another shape or dtype, or not finite, and if it changes
+    from call to call or with the other rows of its batch.
     """
-    graphs, rng = spec.graph_outputs(), np.random.default_rng(0)
-    if modules.keys() != graphs.keys():
-        raise ExportError(f"the spec has {list(graphs)}, the graphs are {list(modules)}")
-    for graph, shapes in graphs.items():
-        inputs = _random_rows(spec, graph, rng)
+    if modules.keys() != spec.graph_outputs().keys():
+        raise ExportError(f"the spec has {list(spec.graph_outputs())}, not {list(modules)}")
+    _try_modules(spec, modules, bank_states(spec, bank))
+    if spec.recurrent_state:
+        _try_modules(spec, modules, dreamt_states(spec, TorchBackend(spec, modules), bank))
+
+
+def _try_modules(spec: WorldSpec, modules: Mapping[GraphName, nn.Module], states: State) -> None:
+    rng = np.random.default_rng(0)
+    for graph, shapes in spec.graph_outputs().items():
+        inputs = _random_rows(spec, graph, rng, states)
         outputs = _outputs(graph, modules[graph], inputs)
         if len(outputs) != len(shapes):
             raise ExportError(
@@ -60,7 +69,14 @@ def check_modules(spec: WorldSpec, modules: Mapping[GraphName, nn.Module]) -> No
 
 
 def check_bank(spec: WorldSpec, bank: Arrays) -> None:
-    """Raise ExportError unless the bank has the names and shapes that follow from the spec."""
+    """Raise ExportError unless the bank is arrays of the names and shapes that the spec asks for.
+
+    Ages are whole numbers from 0 on.
+    """
+    for name, array in bank.items():
+        if not isinstance(array, np.ndarray):
+            kind = type(array).__name__
+            raise ExportError(f"bank: {name} must be a numpy array, is a {kind}")
     size = len(next(iter(bank.values()), ()))
     expected = bank_shapes(spec, size) | ({AGE: (size,)} if AGE in bank else {})
     if bank.keys() != expected.keys():
@@ -68,13 +84,17 @@ def check_bank(spec: WorldSpec, bank: Arrays) -> None:
     for name, shape in expected.items():
         if bank[name].shape != shape:
             raise ExportError(f"bank: {name} must be {shape}, is {bank[name].shape}")
+    if AGE in bank and ((bank[AGE] != np.floor(bank[AGE])).any() or bank[AGE].min() < 0):
+        raise ExportError(f"bank: {AGE} must be whole numbers of steps, from 0 on")
 
 
-def _random_rows(spec: WorldSpec, graph: GraphName, rng: np.random.Generator) -> dict[str, Tensor]:
+def _random_rows(
+    spec: WorldSpec, graph: GraphName, rng: np.random.Generator, states: State
+) -> dict[str, Tensor]:
     if graph != "step":
-        arrays: list[npt.NDArray[Any]] = [*random_inputs(spec, graph, _ROWS, rng)]
+        arrays: list[npt.NDArray[Any]] = [*random_inputs(spec, graph, _ROWS, rng, states)]
     else:
-        row, space = random_step(spec, rng, _ROWS), spec.action_space
+        row, space = random_step(spec, rng, _ROWS, states=states), spec.action_space
         actions = space.uniform(np.multiply.outer(_ACTIONS, np.ones(space.shape, np.float32)))
         arrays = [row.latent, actions, *row.state, _TEMPERATURES, row.noise]
     return dict(zip(spec.graph_inputs()[graph], map(torch.from_numpy, arrays), strict=True))

@@ -9,7 +9,7 @@ from dreamserve.engine.world import World
 from dreamserve.local import DreamBatch
 from dreamserve.spaces import Actions
 from dreamserve_training.dreams.agents import DreamAgent
-from dreamserve_training.dreams.environment import DreamEnvironment
+from dreamserve_training.dreams.environment import DreamEnvironment, shows_frames
 from dreamserve_training.dreams.planner import DreamPlanner
 from dreamserve_training.dreams.rollouts import DreamRollout
 from dreamserve_training.validation.report import CheckFailed
@@ -50,7 +50,8 @@ def independent_dreams(world: World) -> str:
 
 def environment(world: World) -> str:
     """Check the environment by Gymnasium's `check_env`, by random rollouts and by a plan."""
-    env = DreamEnvironment(world=world, max_episode_steps=100, render_mode="rgb_array")
+    mode = "rgb_array" if shows_frames(world.spec) else None
+    env = DreamEnvironment(world=world, max_episode_steps=100, render_mode=mode)
     with warnings.catch_warnings():
         # latents are unbounded, and the environment is not registered, so it has no spec
         for expected in (".*Box observation space m.*imum value.*", ".*not having a spec.*"):
@@ -61,7 +62,8 @@ def environment(world: World) -> str:
             raise CheckFailed(f"Gymnasium's check_env: {error}") from error
     rollouts = DreamRollout.generate_rollouts(env, _random_agent(world), episodes=4, max_steps=100)
     mean = DreamRollout.summary(rollouts)["mean_length"]
-    action, value = DreamPlanner(env).random_shooting(rollouts[0]["observations"][0], 10, 64)
+    env.reset(seed=0)
+    action, value = DreamPlanner(env).random_shooting(horizon=10, num_candidates=64)
     if not env.action_space.contains(np.asarray(action, env.action_space.dtype)):
         raise CheckFailed(f"the planned action {action} is not in {env.action_space}")
     if not np.isfinite(value):

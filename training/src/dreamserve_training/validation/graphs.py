@@ -7,7 +7,7 @@ import numpy as np
 
 from dreamserve import noise
 from dreamserve.backends.accuracy import random_step
-from dreamserve.backends.base import Array, Backend, StepInput
+from dreamserve.backends.base import Array, State, StepInput
 from dreamserve.conformance.draws import likeliest
 from dreamserve.conformance.subject import at, named, taken
 from dreamserve.engine.world import World
@@ -16,7 +16,9 @@ from dreamserve.manifest_parts import GraphName
 from dreamserve.observations import FrameSpec
 from dreamserve_training.export.parity import (
     TOLERANCE,
+    bank_states,
     check_parity,
+    dreamt_states,
     outputs_of,
     random_inputs,
     same_in_every_batch,
@@ -31,10 +33,10 @@ STANDARD_ERRORS = 6.0  # exceeded by chance once in a billion
 
 def shapes(world: World) -> str:
     """Check all outputs' shapes and dtypes against the manifest, at several batch sizes."""
-    spec, rng = world.spec, np.random.default_rng(0)
+    spec, rng, states = world.spec, np.random.default_rng(0), bank_states(world.spec, world.bank)
     for batch in BATCHES:
-        step = named(spec, world.backend.step(random_step(spec, rng, batch)))
-        found_by_graph = other_outputs(spec, world.backend, batch, rng) | {"step": step}
+        step = named(spec, world.backend.step(random_step(spec, rng, batch, states=states)))
+        found_by_graph = other_outputs(world, batch, rng, states) | {"step": step}
         for (graph, name), expected in _expected_shapes(spec).items():
             found = found_by_graph[graph][name]
             if found.shape != (batch, *expected) or found.dtype != np.float32:
@@ -46,9 +48,9 @@ def shapes(world: World) -> str:
 
 def finite(world: World) -> str:
     """Check that random inputs give finite outputs."""
-    rng, rows = np.random.default_rng(1), 0
+    rng, rows, states = np.random.default_rng(1), 0, states_of(world)
     for _ in range(8):
-        step = random_step(world.spec, rng, 256)
+        step = random_step(world.spec, rng, 256, states=states)
         _check_finite(named(world.spec, world.backend.step(step)), "random inputs")
         rows += 256
     return f"{rows} random steps"
@@ -58,12 +60,12 @@ def extremes(world: World) -> str:
     """Check that inputs far outside those of dreams give finite outputs, and frames in range."""
     spec, rng = world.spec, np.random.default_rng(2)
     steps = 0
-    for step in _extreme_steps(spec, random_step(spec, rng, 16)):
+    for step in _extreme_steps(spec, random_step(spec, rng, 16, states=states_of(world))):
         _check_finite(named(spec, world.backend.step(step)), "extreme inputs")
         steps += len(step.latent)
     if isinstance(spec.observation, FrameSpec):
         _check_extreme_frames(world, spec.observation, rng)
-    return f"{steps} steps at T from 0 to 100, latents scaled by up to 100, states up to ±50"
+    return f"{steps} steps at T from 0 to 100, latents scaled by up to 100, states by 50"
 
 
 def _check_extreme_frames(world: World, frame: FrameSpec, rng: np.random.Generator) -> None:
@@ -85,9 +87,9 @@ def _check_extreme_frames(world: World, frame: FrameSpec, rng: np.random.Generat
 
 def sampling(world: World) -> str:
     """Check that latents drawn at T = 1 have the mean and variance that the step predicts."""
-    rng, worst = np.random.default_rng(3), 0.0
+    rng, worst, states = np.random.default_rng(3), 0.0, states_of(world)
     for row in range(3):
-        one = random_step(world.spec, rng, 1)
+        one = random_step(world.spec, rng, 1, states=states)
         output = world.backend.step(_repeated(world.spec, one, temperature=1.0, seed=row))
         mean, variance = world.spec.head.moments(output.head)
         draws = output.latent.astype(np.float64)
@@ -108,7 +110,7 @@ def sampling(world: World) -> str:
 def temperature(world: World) -> str:
     """Check that T = 0 gives the most likely component's mean, and that spread grows with T."""
     rng = np.random.default_rng(4)
-    step = random_step(world.spec, rng, 64)
+    step = random_step(world.spec, rng, 64, states=states_of(world))
     at_zero = world.backend.step(replace(step, temperature=np.zeros(64, np.float32)))
     peak, _ = likeliest(world.spec, at_zero)
     error = float(np.abs(at_zero.latent - peak).max())
@@ -129,7 +131,7 @@ def temperature(world: World) -> str:
 
 def independent_rows(world: World) -> str:
     """Check that each row's step is bit-identical in every batch."""
-    if not same_in_every_batch(world.spec, world.backend):
+    if not same_in_every_batch(world.spec, world.backend, states=states_of(world)):
         raise CheckFailed("a row's outputs depend on the other rows of its batch")
     return "bit-identical in batches of 1 to 1024"
 
@@ -137,18 +139,25 @@ def independent_rows(world: World) -> str:
 def parity(world: World, other: World) -> str:
     """Check that two backends of one world agree within the tolerance."""
     name = other.backend.name
-    worst = check_parity(world.spec, world.backend, {name: other.backend})[name]
+    others, states = {name: other.backend}, states_of(world)
+    worst = check_parity(world.spec, world.backend, others, states=states)[name]
     return f"{name} against {world.backend.name}: {worst:.1e} relative, at most {TOLERANCE:g}"
 
 
+def states_of(world: World) -> State:
+    """Return recurrent tensors that its dreams pass through."""
+    return dreamt_states(world.spec, world.backend, world.bank)
+
+
 def other_outputs(
-    spec: WorldSpec, backend: Backend, batch: int, rng: np.random.Generator
+    world: World, batch: int, rng: np.random.Generator, states: State
 ) -> dict[GraphName, dict[str, Array]]:
     """Return outputs of all graphs but `step` for random inputs, by graph and name."""
+    spec, backend = world.spec, world.backend
     found: dict[GraphName, dict[str, Array]] = {}
     for graph, names in spec.graph_outputs().items():
         if graph != "step":
-            outputs = outputs_of(backend, graph, random_inputs(spec, graph, batch, rng))
+            outputs = outputs_of(backend, graph, random_inputs(spec, graph, batch, rng, states))
             found[graph] = dict(zip(names, outputs, strict=True))
     return found
 
@@ -171,8 +180,8 @@ def _extreme_steps(spec: WorldSpec, step: StepInput) -> Iterator[StepInput]:
     rows, normal = len(step.latent), spec.noise.normal
     for scale in (0.0, 10.0, 100.0):
         yield replace(step, latent=step.latent * np.float32(scale))
-    for value in (-50.0, 0.0, 50.0):
-        yield replace(step, state=tuple(np.full_like(part, value) for part in step.state))
+    for scale in (0.0, 50.0):  # by sign as they occur: no count is below 0
+        yield replace(step, state=tuple(part * np.float32(scale) for part in step.state))
     for temperature in (0.0, 1e-30, 1e-6, 100.0):
         yield replace(step, temperature=np.full(rows, temperature, np.float32))
     largest = np.float32(noise.NORMAL_QUANTILES[-1])

@@ -69,7 +69,7 @@ def play(game: Game, scores_of: Scores, distribution: Distribution, seed: int) -
     facts: list[_Fact] = []
     is_over, idle = False, 0
     while not is_over:
-        latent = torch.from_numpy(latent_of(world, seen))
+        latent = torch.from_numpy(latent_of(world, seen, tuple(part.numpy() for part in state)))
         features = _row(world, layout, latent, state)
         scores = scores_of(features[:, : layout.input_size])
         drawn, action = distribution.draw(scores, generator)
