@@ -40,6 +40,16 @@ from dreamserve_protocol.step import StepRequest, StepResult
         ("application/json;q=0.5, application/msgpack;q=0.9", True),
         ("application/msgpack;q=0", False),
         ("application/msgpack;q=oops, */*", True),
+        ("application/msgpack;q=1.5", True),
+        ("application/msgpack; q = 0.4, application/json;q=0.5", False),
+        ("application/*", False),
+        ("text/html, application/xhtml+xml, */*;q=0.8", False),
+        ("application/msgpack;q=0.1, */*", False),
+        ("application/msgpack;q=0.1, application/*;q=0.9", False),
+        ("application/msgpack;q=0.5, application/*;q=0.4, */*", True),
+        ("application/msgpack;q=0, */*", False),
+        ("application/json;q=0, */*", True),
+        ("application/json;q=0, application/*;q=0.1", True),
     ],
 )
 def test_the_answer_follows_the_accept_header(accept: str, msgpack_wanted: bool) -> None:

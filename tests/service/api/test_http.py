@@ -33,6 +33,26 @@ async def test_a_path_is_exact_and_nothing_is_redirected(client, path) -> None:
         assert path in response.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/sessions/tour%2Fsnapshot"),
+        ("POST", "/sessions/tour%2ffork"),
+        ("POST", "/reset%2Fbatch"),
+        ("GET", "/v2/models/fake%2Fready"),
+        ("GET", "/v2/models/fake%2Fversions%2F1"),
+        ("DELETE", "/sessions/tour%2F"),
+    ],
+)
+async def test_an_encoded_slash_leads_to_no_other_verb(client, method, path) -> None:
+    await client.reset(session_id="tour")
+    body = {"json": {}} if method == "POST" else {}
+    response = await client.http.request(method, path, **body)
+    assert response.status_code == 404
+    assert f"no such path: {path}; no id" in response.text
+    assert client.app.service.engine.session_count == 1
+
+
 @pytest.mark.parametrize("path", [*PATHS, "/docs", "/openapi.json"])
 async def test_an_unsupported_method_gets_the_allowed_ones(client, path) -> None:
     for method in {"GET", "PUT", "POST", "PATCH", "DELETE", "BREW"} - methods_of(path):
@@ -323,3 +343,43 @@ async def test_an_unknown_path_gets_a_correct_hint(client, path, hint) -> None:
     response = await client.http.get(path)
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
     assert hint in response.json()["detail"]
+
+
+@pytest.mark.parametrize("in_body", [{}, {"session_id": None}, {"session_id": "fleet"}])
+@pytest.mark.parametrize("lines", [1, 2])
+async def test_the_header_names_the_session_that_a_body_does_not(client, in_body, lines) -> None:
+    headers = [("x-session-id", "fleet")] * lines
+    response = await client.http.post("/reset", json=in_body, headers=headers)
+    assert (response.status_code, response.json().get("session_id")) == (200, "fleet")
+
+
+@pytest.mark.parametrize("values", [("a", "b"), ("a, b",), ("a", "a", "b")])
+async def test_a_header_that_names_two_sessions_is_refused(client, values) -> None:
+    headers = [("x-session-id", value) for value in values]
+    response = await client.http.post("/reset", json={}, headers=headers)
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+    assert response.json()["detail"] == "the header x-session-id names one session, not a, b"
+    assert client.app.service.engine.session_count == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "status"),
+    [
+        ("content-type", [JSON, JSON], 200),
+        ("content-type", [MSGPACK, JSON], 415),
+        ("content-encoding", ["gzip", "identity"], 415),
+        ("x-request-timeout", ["5", "5"], 200),
+        ("x-request-timeout", ["5", "6"], 422),
+    ],
+)
+async def test_no_line_of_a_repeated_header_is_dropped(client, name, values, status) -> None:
+    kind = [] if name == "content-type" else [("content-type", JSON)]
+    headers = [*kind, *((name, value) for value in values)]
+    assert (await client.http.post("/reset", content=b"{}", headers=headers)).status_code == status
+
+
+async def test_accept_may_have_several_lines(client) -> None:
+    for second in ("text/html", "application/json;q=0.5"):
+        headers = [("accept", MSGPACK), ("accept", second)]
+        response = await client.http.get("/worlds", headers=headers)
+        assert response.headers["content-type"] == MSGPACK

@@ -18,6 +18,7 @@ from dreamserve.api.bodies import CallerGoneError
 from dreamserve.api.cors import Cors
 from dreamserve.api.docs import docs_endpoint, openapi_endpoint
 from dreamserve.api.examples import examples
+from dreamserve.api.heads import by_name
 from dreamserve.api.http import Endpoint
 from dreamserve.api.inference.door import inference_problem, inference_routes, is_inference
 from dreamserve.api.lifespan import lifespan
@@ -156,7 +157,7 @@ class Requests:
         if scope["type"] == "lifespan":
             await self._app.router(scope, receive, send)
             return
-        headers = dict(scope["headers"])
+        headers = by_name(scope["headers"])
         request_id = self._request_id(headers)
         scope["state"] = state = {
             "headers": headers,
@@ -172,6 +173,7 @@ class Requests:
                 check_origin(headers, self._origins, self._is_local)
             if self._access is not None and path not in OPEN_PATHS:
                 state["caller"] = self._access.caller(scope, headers)
+            _check_slashes(scope)
             endpoint = self._exact.get(path)
             if endpoint is not None and scope["type"] == "http":
                 await endpoint(scope, receive, send)
@@ -209,6 +211,14 @@ class Requests:
         if header is not None and VALID_ID.fullmatch(request_id := header.decode("latin-1")):
             return request_id
         return f"{self._id_prefix}{next(self._count):016x}"
+
+
+def _check_slashes(scope: Scope) -> None:
+    """Raise PathNotFoundError for an encoded slash, with which an id leads to other verbs."""
+    raw_path: bytes = scope.get("raw_path") or b""
+    if b"%2f" in raw_path.lower():
+        shown = raw_path[:_SHOWN].decode("latin-1")
+        raise PathNotFoundError(f"no such path: {shown}; no id and no name has a slash (%2F)")
 
 
 async def _no_such_path(scope: Scope, receive: Receive, send: Send) -> None:

@@ -122,19 +122,24 @@ def prefers_msgpack(accept: bytes) -> bool:
 
 @lru_cache(maxsize=256)
 def _prefers_msgpack(accept: bytes) -> bool:
-    quality = {JSON: 0.0, MSGPACK: 0.0}
+    """Weigh both by the most specific range that names them (RFC 9110, 12.5.1).
+
+    Of two of equal weight it is msgpack, if it is named itself, and not by a wildcard only.
+    """
+    quality: dict[str, float] = {}
     for item in accept.decode("latin-1").lower().split(","):
         name, *parameters = (part.strip() for part in item.split(";"))
         name = MSGPACK if name in _MSGPACK_NAMES else name
-        if name in quality:
-            quality[name] = max(quality[name], _quality(parameters))
-    return quality[MSGPACK] > 0 and quality[MSGPACK] >= quality[JSON]
+        quality[name] = max(quality.get(name, 0.0), _quality(parameters))
+    any_kind = quality.get("application/*", quality.get("*/*", 0.0))
+    wanted, other = quality.get(MSGPACK, any_kind), quality.get(JSON, any_kind)
+    return wanted > other or (MSGPACK in quality and wanted == other > 0)
 
 
 def _quality(parameters: list[str]) -> float:
     for parameter in parameters:
         name, _, value = parameter.partition("=")
-        if name == "q" and re.fullmatch(r"\d(\.\d*)?", value):
+        if name.strip() == "q" and re.fullmatch(r"(0(\.\d*)?|1(\.0*)?)", value := value.strip()):
             return float(value)
     return 1.0
 

@@ -141,6 +141,16 @@ def _bytes_of(
     return b"".join([*lines, b"\r\n"])
 
 
+def by_name(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return headers by name; different values of one name are joined, as RFC 9110, 5.3 says."""
+    fields = dict(headers := list(headers))
+    if len(fields) < len(headers):
+        for name in fields:
+            values = dict.fromkeys(value for other, value in headers if other == name)
+            fields[name] = b", ".join(values)
+    return fields
+
+
 def is_unusual(target: bytes, headers: Headers) -> bool:
     """Return whether a head may need `normalize`: a quick test that most heads do not pass."""
     fields = dict(headers)

@@ -163,7 +163,7 @@ def _request_of(
     for name, value in path.items():
         _set(fields, name, value, "the path")
     if route.of_session and (in_header := headers.get(b"x-session-id")):
-        _set(fields, "session_id", in_header.decode("latin-1"), "the header x-session-id")
+        _set(fields, "session_id", _single(in_header), "the header x-session-id")
     request: Request[Any] = route.validate(fields, bounds)
     return request
 
@@ -192,9 +192,20 @@ def _pairs_of(query: bytes) -> list[tuple[str, str]]:
     return parse_qsl(query.decode("latin-1"), keep_blank_values=True)
 
 
+def _single(in_header: bytes) -> str:
+    """Return the session that x-session-id names. Raises InvalidRequestError for several."""
+    session_id = in_header.decode("latin-1")
+    if "," in session_id:
+        shown = session_id[:_SHOWN]
+        raise InvalidRequestError(f"the header x-session-id names one session, not {shown}")
+    return session_id
+
+
 def _set(fields: dict[str, Any], name: str, value: str, where: str) -> None:
-    """Set a field. Raises InvalidRequestError if the body has another value for it."""
-    if fields.setdefault(name, value) != value:
+    """Set a field that is absent or null. Raises InvalidRequestError if it has another value."""
+    if fields.get(name) is None:
+        fields[name] = value
+    elif fields[name] != value:
         raise InvalidRequestError(f"{where} and {name} differ")
 
 
