@@ -270,3 +270,72 @@ def test_later_dreams_of_an_async_client_do_too(fake):
 
     asyncio.run(run())
     assert server.body(1)["world"] == fake.RESET_BATCH["world"]
+
+
+def test_numbers_of_dreams_and_ids_may_be_numpys(fake):
+    server = fake(fake.ok(fake.RESET_BATCH))
+    assert len(server.client().dreams(np.int64(2)).session_ids) == 2
+    dreams = server.client().dreams(session_ids=np.array(["s1", "s2"]))
+    assert dreams.session_ids == server.body()["session_ids"] == ["s1", "s2"]
+    assert server.requests[-1].headers["x-session-route"] == "s1"
+
+
+@pytest.mark.parametrize("count", [2.0, True, "2"])
+def test_what_is_no_number_of_dreams_is_refused_before_anything_is_sent(fake, count):
+    server = fake(fake.ok(fake.RESET_BATCH))
+    with pytest.raises(sdk.InvalidRequestError, match="count must be an integer"):
+        server.client().dreams(count)
+    assert not server.requests
+
+
+def test_what_the_object_shows_stays_as_it_was(fake):
+    dreams, _ = begun(fake, fake.ok(fake.STEP_BATCH))
+    steps, temperatures, ids = dreams.steps, dreams.temperatures, dreams.session_ids
+    dreams.step([1, 0])
+    assert steps.tolist() == [0, 0]
+    temperatures[:] = 9
+    ids.clear()
+    assert dreams.temperatures.tolist() == [1.0, 0.5]
+    assert len(dreams.session_ids) == 2
+
+
+@pytest.mark.parametrize("end", ["lost", "refused", "row"])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_an_error_of_the_block_is_not_replaced_by_that_of_its_end(fake, waits, end, is_async):
+    failed = {
+        "lost": httpx.ConnectError("no"),
+        "refused": fake.problem(503, "store_unavailable"),
+        "row": fake.ok(DELETED, errors=[fake.row_error(1, 503, "session_moved")]),
+    }[end]
+    server = fake(fake.ok(fake.RESET_BATCH), failed)
+
+    async def leave() -> None:
+        async with await server.async_client().dreams(2):
+            raise KeyError("mine")
+
+    def leave_at_once() -> None:
+        with server.client().dreams(2):
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        asyncio.run(leave()) if is_async else leave_at_once()
+    assert len(server.requests) == 2  # the end was tried once, without a wait
+    assert not waits
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_an_error_of_a_single_dreams_block_is_not_replaced_either(fake, waits, is_async):
+    server = fake(fake.ok(fake.RESET), fake.problem(503, "store_unavailable"))
+
+    async def leave() -> None:
+        async with await server.async_client().dream():
+            raise KeyError("mine")
+
+    def leave_at_once() -> None:
+        with server.client().dream():
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        asyncio.run(leave()) if is_async else leave_at_once()
+    assert len(server.requests) == 2
+    assert not waits

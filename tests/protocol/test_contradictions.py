@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from dreamserve_protocol.batches import ResetBatchRequest, RowError, StepBatchRequest
+from dreamserve_protocol.batches import (
+    DeleteBatchRequest,
+    ResetBatchRequest,
+    RowError,
+    StepBatchRequest,
+)
 from dreamserve_protocol.branches import ForkRequest, RewindRequest
 from dreamserve_protocol.common import LARGEST_INTEGER, Start
 from dreamserve_protocol.errors import (
@@ -196,3 +201,19 @@ def test_a_snapshot_of_another_format_is_refused_with_its_name_cut_short():
 def test_a_rows_error_equals_the_error_of_the_single_request():
     error = RowError.of(3, SessionNotFoundError("no session s"))
     assert error == RowError(3, "session_not_found", 404, "no session s")
+
+
+def test_lists_may_be_arrays() -> None:
+    ids = np.array(["a", "b"])
+    fork = ForkRequest("s", seeds=np.arange(3))
+    assert (fork.seeds, fork.rows) == ([0, 1, 2], 3)
+    assert ForkRequest("s", session_ids=ids).session_ids == ["a", "b"]
+    assert ResetBatchRequest(session_ids=ids).session_ids == ["a", "b"]
+    assert StepBatchRequest(ids, [1, 2]).session_ids == ["a", "b"]
+    assert DeleteBatchRequest(ids).session_ids == ["a", "b"]
+
+
+@pytest.mark.parametrize("seeds", [5, np.array(5), iter([1])])
+def test_what_is_no_list_is_refused(seeds) -> None:
+    with pytest.raises(InvalidRequestError, match="seeds must be a list"):
+        ForkRequest("s", seeds=seeds)

@@ -200,3 +200,13 @@ def test_spaces_with_equal_fields_are_equal_also_after_use(space: ActionSpace) -
     same.check(same.uniform(np.full((1, *space.shape), 0.3, np.float32)), (1,))
     assert (same, hash(same)) == (space, hash(space))
     assert same != THREE.model_copy(update={"names": ("c", "b", "a")})
+
+
+def test_what_is_refused_is_told_with_the_digits_that_differ() -> None:
+    space = BoxSpace(low=(-1.9,), high=(0.123456789,), names=("steer",))
+    with pytest.raises(
+        InvalidActionError, match=r"steer = -1\.9000001 is not in .* in \[-1\.9, 0\.12345679\]"
+    ):
+        space.check(np.nextafter(np.float32([-1.9]), np.float32(-2)))
+    with pytest.raises(InvalidActionError, match=r"steer = 5 is not in Box"):
+        space.check([5])

@@ -24,6 +24,7 @@ from dreamserve_protocol.common import (
     World,
     check_not_both,
     check_one,
+    make_lists,
 )
 from dreamserve_protocol.errors import InvalidActionError, InvalidRequestError, ProblemError
 from dreamserve_protocol.markers import Doc, Items, Message, Request
@@ -92,6 +93,7 @@ class ResetBatchRequest(Request["ResetBatchResult"]):
     frame_format: FrameFormat = "array"
 
     def __post_init__(self) -> None:
+        make_lists(self, "session_ids")
         check_one(session_ids=self.session_ids, count=self.count)
         if sum(start is not None for start in (self.bank, self.latents, self.age)) > 1:
             raise InvalidRequestError("give one of bank, latents and age")
@@ -158,6 +160,7 @@ class StepBatchRequest(Request["StepBatchResult"]):
     ] = None
 
     def __post_init__(self) -> None:
+        make_lists(self, "session_ids")
         check_not_both(observations=self.observations, vectors=self.vectors)
         names = ("actions", "steps", "observations", "vectors")
         _check_lengths(len(self.session_ids), {name: getattr(self, name) for name in names})
@@ -226,6 +229,9 @@ class DeleteBatchRequest(Request["DeleteBatchResult"]):
     """End many sessions."""
 
     session_ids: Annotated[Sequence[AnyId], Items(1), Doc("B different sessions, of any world.")]
+
+    def __post_init__(self) -> None:
+        make_lists(self, "session_ids")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,6 +19,7 @@ from dreamserve_protocol.common import (
     Whole,
     World,
     check_one,
+    make_lists,
 )
 from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.markers import Doc, Items, Message, Request
@@ -50,6 +51,7 @@ class ForkRequest(Request["ForkResult"]):
     frame_format: FrameFormat = "array"
 
     def __post_init__(self) -> None:
+        make_lists(self, "session_ids", "seeds")
         if self.session_ids is not None and self.count is not None:
             raise InvalidRequestError("give session_ids or count, not both")
         if self.seeds is not None and len(self.seeds) != self.rows:
@@ -67,7 +69,7 @@ class ForkRequest(Request["ForkResult"]):
         """The number of forks."""
         if self.session_ids is not None:
             return len(self.session_ids)
-        return self.count or len(self.seeds or "1")
+        return self.count or (1 if self.seeds is None else len(self.seeds))
 
     def may_be_resent(self) -> bool:
         """Return whether a request sent twice creates the same forks."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import numpy.typing as npt
 
 from dreamserve_protocol.arrays import Array
@@ -137,6 +138,20 @@ class Start(Message):
     def observations(self) -> Numbers | None:
         """The frames or the vectors, if the start has them."""
         return self.frames if self.vectors is None else self.vectors
+
+
+def make_lists(request: Any, *names: str) -> None:
+    """Turn the arrays that a caller has in these fields of a new request into lists.
+
+    Raises InvalidRequestError for what is no sequence.
+    """
+    for name in names:
+        value = getattr(request, name)
+        if isinstance(value, np.ndarray):
+            value = value.tolist()
+            object.__setattr__(request, name, value)  # it is frozen, and not in use yet
+        if value is not None and not isinstance(value, Sequence):
+            raise InvalidRequestError(f"{name} must be a list, not {value!r}")
 
 
 def check_one(**given: Any) -> None:

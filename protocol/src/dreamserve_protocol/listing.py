@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from dreamserve_protocol.common import AnyId, Id, StepsTaken, Whole, World
+from dreamserve_protocol.common import AnyId, Id, StepsTaken, Whole, World, make_lists
 from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.markers import Doc, Items, Message, Range, Request, Text
 
@@ -112,6 +112,7 @@ class AdminDeleteRequest(Request["AdminDeleteResult"]):
     ] = None
 
     def __post_init__(self) -> None:
+        make_lists(self, "session_ids")
         if self.owner is None and self.session_ids is not None:
             raise InvalidRequestError("session_ids need the owner that they belong to")
         if self.owner is None and self.idle_s is None:

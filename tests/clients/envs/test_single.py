@@ -1,5 +1,7 @@
 """DreamEnv keeps Gymnasium's promises, and its dreams are those of sessions."""
 
+from threading import Lock
+
 import gymnasium
 import numpy as np
 import pytest
@@ -203,3 +205,27 @@ def test_closing_ends_the_session_once_and_leaves_your_client_open():
     env.close()
     with pytest.raises(sdk.SessionNotFoundError):
         client.session(session_id)
+
+
+def test_a_changed_observation_changes_no_picture(make):
+    env = make.one(observation="frame", render_mode="rgb_array")
+    observed, _ = env.reset(seed=1)
+    shown = env.render()
+    observed[:] = 0
+    np.testing.assert_array_equal(env.render(), shown)
+
+
+def test_an_option_that_is_none_is_left_out(make):
+    env = make.one(temperature=0.5)
+    assert env.reset(seed=1, options={"temperature": None, "bank": None})[1]["temperature"] == 0.5
+
+
+@pytest.mark.parametrize("world", [False, True])
+def test_gymnasium_keeps_the_spec_of_an_environment_with_objects_of_yours(world):
+    fake = fake_world()
+    fake.backend.lock = Lock()  # as those that cannot be copied have something
+    with sdk.DreamClient(transport=sdk.InProcess(fake)) as client:
+        given = {"bundle": fake} if world else {"client": client}
+        env = gymnasium.make(envs.ENV_ID, **given)
+        assert env.spec.id == envs.ENV_ID
+        env.close()

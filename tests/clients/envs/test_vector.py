@@ -378,3 +378,25 @@ def test_closing_ends_the_sessions_and_leaves_your_client_open():
     with pytest.raises(sdk.SessionNotFoundError):
         client.session(ids[1])
     envs.DreamVectorEnv(client=client, num_envs=2).close()
+
+
+def test_a_closed_environment_begins_no_dreams():
+    with sdk.DreamClient(transport=sdk.InProcess(fake_world())) as client:
+        env = envs.DreamVectorEnv(client=client, num_envs=2)
+        env.reset(seed=1)
+        env.close()
+        with pytest.raises(sdk.ClosedError, match="the environment is closed"):
+            env.reset(seed=1)
+        assert client.sessions().total == 0
+
+
+@pytest.mark.parametrize("seed", [2**63, 2**64, [1, 2**63, None]])
+def test_seeds_that_are_too_large_are_refused(make, seed):
+    with pytest.raises(sdk.InvalidRequestError, match="seed must be within 0 and 9007199254740991"):
+        make.many().reset(seed=seed)
+
+
+def test_options_that_are_none_are_left_out(make):
+    env = make.many(temperature=0.5)
+    _, infos = env.reset(seed=1, options={"temperature": None, "bank": None, "reset_mask": None})
+    assert infos["temperature"].tolist() == [0.5] * 3

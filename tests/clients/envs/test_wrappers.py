@@ -8,8 +8,14 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers import RescaleAction
 from gymnasium.wrappers.utils import RunningMeanStd
 from gymnasium.wrappers.vector import NormalizeObservation, NormalizeReward, RecordEpisodeStatistics
+from gymnasium.wrappers.vector import RescaleAction as VectorRescaleAction
+
+import dreamserve_client as sdk
+from dreamserve.engine.fake import fake_world
+from dreamserve.spaces import BoxSpace
 
 STEPS = 7
 MODES = list(AutoresetMode)
@@ -117,3 +123,32 @@ def test_observations_are_normalised_over_all_that_was_seen(make, actions):
         statistics.update(observations)
         expected = (observations - statistics.mean) / np.sqrt(statistics.var + 1e-8)
         np.testing.assert_allclose(wrapped.step(taken)[0], expected, rtol=1e-5)
+
+
+ODD = BoxSpace(low=(-1.9, 0.0), high=(0.9, 2.7), names=("steer", "gas"))
+
+
+@pytest.mark.parametrize("end", [-1, 1])
+def test_rescaled_actions_at_a_bound_are_those_at_the_bound(make, end):
+    world, bound = fake_world(space=ODD), np.float32(ODD.high if end == 1 else ODD.low)
+    one = RescaleAction(make.one(world), np.float32(-1), np.float32(1))
+    many = VectorRescaleAction(make.many(2, world), np.float32(-1), np.float32(1))
+    own = make.one(world)
+    for env in (one, many, own):
+        env.reset(seed=1)
+    expected = own.step(bound)[0]
+    actions = np.full((2, 2), end, np.float32)
+    np.testing.assert_array_equal(one.step(actions[0])[0], expected)
+    np.testing.assert_array_equal(many.step(actions)[0][0], expected)
+
+
+def test_what_rounding_puts_beyond_a_bound_is_put_back_and_no_more(make):
+    env, low = make.one(fake_world(space=ODD)), np.float32(ODD.low)
+    env.reset(seed=1)
+    for action in ([-1.90001, 0], [-1.9, -1e-5], [np.nan, 0], [[-1.9], [0, 1]]):
+        with pytest.raises((sdk.InvalidActionError, sdk.NotFiniteInputError)):
+            env.step(action)
+    few = [np.nextafter(low[0], np.float32(-9)), np.float32(-1e-7)]
+    again = make.one(fake_world(space=ODD))
+    again.reset(seed=1)
+    np.testing.assert_array_equal(env.step(few)[0], again.step(low)[0])

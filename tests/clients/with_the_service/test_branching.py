@@ -118,3 +118,15 @@ def test_a_snapshot_is_restored_from_any_form(service, form):
         with pytest.raises(sdk.SnapshotRefusedError, match="damaged or was edited"):
             client.restore({**snapshot, "step": 5}, dream.session_id)
         assert client.session(dream.session_id).step == 2
+
+
+@pytest.mark.parametrize("steps", [-1, True])
+def test_a_rewind_by_what_is_no_number_of_steps_is_refused(service, steps):
+    with service.client.dream("fake", seed=7, rewind_window=9) as dream:
+        dream.step(1)
+        other = service.forgetful_client()
+        for step in (2, 3):
+            other.step(dream.session_id, 1, step=step)
+        with pytest.raises(sdk.InvalidRequestError, match="steps"):
+            dream.rewind(steps=steps)
+        assert dream.session().step == 3

@@ -135,3 +135,13 @@ def test_the_async_client_takes_and_returns_the_same(url, way, kept):
 def test_another_form_of_frames_is_refused():
     with pytest.raises(sdk.ConfigurationError, match="frames must be 'array' or 'png'"):
         sdk.DreamClient("http://127.0.0.1:1", frames="jpeg")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_first_frames_of_forks_are_files_too(url, way):
+    with client_of(url, way, frames="png") as client, client.dream(seed=1) as dream:
+        forks = dream.fork(2, include=["frame"])
+        shown = opened(dream.step(1, include=["frame"]).frame)
+        for fork in forks:
+            assert opened(fork.first.frame).shape == shown.shape
+            fork.close()

@@ -2,6 +2,7 @@
 
 from asyncio import sleep
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from copy import copy
 from typing import Any, Concatenate, Self
 
@@ -15,7 +16,7 @@ from dreamserve_client.columns import Columns
 from dreamserve_client.dreams import AsyncDreams
 from dreamserve_client.exchange import Exchange, Frames, Options
 from dreamserve_client.methods import built_by, sent_by
-from dreamserve_client.retries import MOST_RETRIES
+from dreamserve_client.retries import IN_PASSING, MOST_RETRIES
 from dreamserve_client.step_numbers import StepNumbers
 from dreamserve_client.transports.base import AsyncTransport
 from dreamserve_client.transports.choose import TransportName, async_transport_of, route_of_client
@@ -160,6 +161,10 @@ class AsyncDreamClient:
         restored = await self.restore(snapshot, session_id)
         return AsyncDreamSession(self, of_restored(restored, snapshot))
 
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return the client itself: connections cannot be copied. Gymnasium copies arguments."""
+        return self
+
     async def close(self) -> None:
         """Close the connections; an `http_client` or transport that was passed in stays open."""
         if self._owned:
@@ -234,5 +239,9 @@ class AsyncDreamSession:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *error: object) -> None:
-        await self.close()
+    async def __aexit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is None:
+            await self.close()
+            return
+        with suppress(DreamserveError):  # what ended the block is told, and not held up
+            await self.with_options(**IN_PASSING).close()

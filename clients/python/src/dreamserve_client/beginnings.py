@@ -10,10 +10,11 @@ from dreamserve_protocol.wire import fields_of, read
 
 
 def of_forks(forks: ForkResult) -> list[ResetResult]:
-    """Return the first state of each fork, with its own arrays."""
+    """Return the first state of each fork, with its own arrays, or its own PNG file."""
     shared = fields_of(forks)
     pairs = zip(forks.session_ids, forks.seeds, strict=True)
-    return [read(ResetResult, {**shared, "session_id": id_, "seed": seed}) for id_, seed in pairs]
+    each = [{**shared, "session_id": id_, "seed": seed} for id_, seed in pairs]
+    return [read(ResetResult, fields, keep_png=True) for fields in each]
 
 
 def of_restored(restored: SessionResult, snapshot: Mapping[str, Any]) -> ResetResult:

@@ -1,6 +1,7 @@
 """The synchronous client."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from copy import copy
 from time import sleep
 from typing import Any, Concatenate, Self
@@ -15,7 +16,7 @@ from dreamserve_client.columns import Columns
 from dreamserve_client.dreams import Dreams
 from dreamserve_client.exchange import Exchange, Frames, Options
 from dreamserve_client.methods import built_by, sent_by
-from dreamserve_client.retries import MOST_RETRIES
+from dreamserve_client.retries import IN_PASSING, MOST_RETRIES
 from dreamserve_client.step_numbers import StepNumbers
 from dreamserve_client.transports.base import Transport
 from dreamserve_client.transports.choose import TransportName, route_of_client, transport_of
@@ -164,6 +165,10 @@ class DreamClient:
         restored = self.restore(snapshot, session_id)
         return DreamSession(self, of_restored(restored, snapshot))
 
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return the client itself: connections cannot be copied. Gymnasium copies arguments."""
+        return self
+
     def close(self) -> None:
         """Close the connections; an `http_client` or transport that was passed in stays open."""
         if self._owned:
@@ -236,5 +241,9 @@ class DreamSession:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is None:
+            self.close()
+            return
+        with suppress(DreamserveError):  # what ended the block is told, and not held up
+            self.with_options(**IN_PASSING).close()

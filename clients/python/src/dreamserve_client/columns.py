@@ -5,7 +5,7 @@ The requests of many dreams, and what their results mean, without I/O: `dreams` 
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -75,7 +75,9 @@ class Columns:
 
     def __post_init__(self) -> None:
         check_one(session_ids=self.session_ids, count=self.count)
-        self.ids = list(self.session_ids or new_ids(self.count or 0))
+        self.ids = (
+            new_ids(_whole(self.count)) if self.session_ids is None else list(self.session_ids)
+        )
         if not self.ids:
             raise InvalidRequestError("there must be at least one dream")
         self.steps = np.zeros(len(self.ids), np.int64)
@@ -187,6 +189,13 @@ class Columns:
         if not are_integers or numbers.min() < 0 or numbers.max() > most:
             raise InvalidRequestError(f"rows must be numbers of rows, 0 to {most}, in a sequence")
         return numbers.astype(np.int64, copy=False)
+
+
+def _whole(count: Any) -> int:
+    """Return a number of dreams. Raises InvalidRequestError."""
+    if isinstance(count, bool) or not isinstance(count, int | np.integer):
+        raise InvalidRequestError(f"count must be an integer, not {count!r}")
+    return int(count)
 
 
 def begun_rows(result: ResetBatchResult) -> Int64:

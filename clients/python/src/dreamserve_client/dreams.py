@@ -1,16 +1,18 @@
 """Many dreams as an object, of either client: `columns` with its I/O."""
 
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, Protocol, Self, TypeVar
 
 import numpy.typing as npt
 
 from dreamserve_client.calls import Call
 from dreamserve_client.columns import Columns, Rows
+from dreamserve_client.retries import IN_PASSING
 from dreamserve_protocol.arrays import Float32, Int64
 from dreamserve_protocol.batches import ResetBatchResult, RowError, StepBatchResult
 from dreamserve_protocol.common import Age
-from dreamserve_protocol.errors import ProblemError
+from dreamserve_protocol.errors import DreamserveError, ProblemError
 from dreamserve_protocol.markers import Request
 
 R = TypeVar("R")
@@ -24,6 +26,9 @@ class Sender(Protocol):
     def send(self, request: Request[R] | Call[R]) -> R:
         """Return a request's result, or raise its error."""
 
+    def with_options(self, *, timeout_s: float | None, max_retries: int | None) -> "Sender":
+        """Return one with other options."""
+
 
 class AsyncSender(Protocol):
     """What an AsyncDreamClient is to its dreams."""
@@ -32,6 +37,9 @@ class AsyncSender(Protocol):
 
     def send(self, request: Request[R] | Call[R]) -> Coroutine[Any, Any, R]:
         """Return a request's result, or raise its error."""
+
+    def with_options(self, *, timeout_s: float | None, max_retries: int | None) -> "AsyncSender":
+        """Return one with other options."""
 
 
 class _Many:
@@ -43,17 +51,17 @@ class _Many:
     @property
     def session_ids(self) -> list[str]:
         """Ids of the sessions (B,); a reset of all may choose others if their server is ending."""
-        return self._columns.ids
+        return list(self._columns.ids)
 
     @property
     def steps(self) -> Int64:
-        """Steps (B,) that each session has taken; a restarted one counts on."""
-        return self._columns.steps
+        """Steps (B,) that each session has taken; a restarted one counts on. A copy."""
+        return self._columns.steps.copy()
 
     @property
     def temperatures(self) -> Float32:
-        """Temperatures (B,) of the dreams."""
-        return self._columns.temperatures
+        """Temperatures (B,) of the dreams. A copy."""
+        return self._columns.temperatures.copy()
 
     @property
     def errors(self) -> list[RowError]:
@@ -81,7 +89,7 @@ class Dreams(_Many):
         try:
             self.first = self._columns.begun(result)
         except ProblemError:  # of a row: other rows have begun
-            self.close()
+            self.give_up()
             raise
         return self
 
@@ -116,11 +124,20 @@ class Dreams(_Many):
         """End the sessions that still exist."""
         self._columns.deleted(self._client.send(self._columns.delete()))
 
+    def give_up(self) -> None:
+        """End the sessions as far as the server does so at once, after another error."""
+        client = self._client.with_options(**IN_PASSING)
+        with suppress(DreamserveError):
+            self._columns.deleted(client.send(self._columns.delete()))
+
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.give_up()
 
 
 class AsyncDreams(_Many):
@@ -136,7 +153,7 @@ class AsyncDreams(_Many):
         try:
             self.first = self._columns.begun(result)
         except ProblemError:  # of a row: other rows have begun
-            await self.close()
+            await self.give_up()
             raise
         return self
 
@@ -172,8 +189,17 @@ class AsyncDreams(_Many):
         """End the sessions that still exist."""
         self._columns.deleted(await self._client.send(self._columns.delete()))
 
+    async def give_up(self) -> None:
+        """End the sessions as far as the server does so at once, after another error."""
+        client = self._client.with_options(**IN_PASSING)
+        with suppress(DreamserveError):
+            self._columns.deleted(await client.send(self._columns.delete()))
+
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *error: object) -> None:
-        await self.close()
+    async def __aexit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is None:
+            await self.close()
+        else:
+            await self.give_up()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from random import random
+from typing import Any
 
 from dreamserve_client.errors import APIConnectionError, ConfigurationError
 from dreamserve_protocol.errors import DreamserveError, ProblemError
@@ -11,6 +12,7 @@ SECOND_WAIT_S = 0.5
 LONGEST_WAIT_S = 8.0
 MOST_RETRIES = 3  # by default
 LONGEST_RETRY_AFTER_S = 60.0  # a server that asks for more than this is not waited for
+IN_PASSING: dict[str, Any] = {"timeout_s": 2.0, "max_retries": 0}  # of an end after an error
 RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 
 

@@ -42,8 +42,8 @@ class StepNumbers:
                 steps = [seen + 1 for seen in rows if seen is not None]
                 if len(steps) == len(rows):
                     return replace(request, steps=steps)
-            case RewindRequest(steps=int(back)):
-                if back <= (seen := self._steps.get(request.session_id, -1)):
+            case RewindRequest(steps=int(back)) if not isinstance(back, bool):
+                if 0 <= back <= (seen := self._steps.get(request.session_id, -1)):
                     return replace(request, steps=None, to_step=seen - back)
         return request
 

@@ -1,6 +1,7 @@
 """A loaded world: its spec, its graphs on a backend, and its bank of starting points."""
 
 from collections.abc import Iterable
+from typing import Self
 
 import numpy as np
 
@@ -42,6 +43,10 @@ class World:
         beginnings = everything if ages is None else _beginnings(ages)
         self.ages, self._entries = ages, {"any": everything, "beginning": beginnings}
         self.prepared = spec.head.prepared(tuple(self.bank[name] for name in names))
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return the world itself: it does not change, and not every backend can be copied."""
+        return self
 
     def entries(self, age: int | str = "beginning") -> Int64:
         """Return the bank entries (N,) of an age, as `age` of a start describes it."""

@@ -47,7 +47,9 @@ class BoxSpace(Space):
 
     def __str__(self) -> str:
         bounds = zip(self.names, self.low, self.high, strict=True)
-        return "Box: " + listed(f"{name} in [{low:g}, {high:g}]" for name, low, high in bounds)
+        return "Box: " + listed(
+            f"{name} in [{_digits(low)}, {_digits(high)}]" for name, low, high in bounds
+        )
 
     @cached_property
     def bounds(self) -> tuple[Array, Array]:
@@ -70,7 +72,15 @@ class BoxSpace(Space):
 
     def _outside(self, actions: npt.NDArray[Any], inside: Bools) -> str:
         where = tuple(np.argwhere(~inside)[0])
-        return f"{self.names[where[-1]]} = {actions[where]:g}"
+        return f"{self.names[where[-1]]} = {_digits(actions[where])}"
+
+
+def _digits(number: Any) -> str:
+    """Return a number as text, with as many digits as tell it from all other float32 numbers."""
+    text = f"{number:g}"
+    with np.errstate(over="ignore"):
+        rounded = np.float32(number)
+        return text if np.float32(text) == rounded else str(rounded)
 
 
 def between(low: Array, high: Array, shares: Array) -> Array:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import gymnasium
+import numpy as np
 import numpy.typing as npt
 
 from dreamserve_client import calls
@@ -100,7 +101,7 @@ class DreamEnv(gymnasium.Env[npt.NDArray[Any], Any]):
         """Advance the dream by one action."""
         if self._session is None:
             raise gymnasium.error.ResetNeeded("call reset before step")
-        after = self._session.step(action, include=self._view.include)
+        after = self._session.step(self._view.taken(action), include=self._view.include)
         return self._observe(after), after.reward, after.terminated, after.truncated, {}
 
     def render(self) -> UInt8 | None:
@@ -123,5 +124,6 @@ class DreamEnv(gymnasium.Env[npt.NDArray[Any], Any]):
             self._client.close()
 
     def _observe(self, result: ResetResult | StepResult) -> npt.NDArray[Any]:
-        self._frame = result.frame
+        # a copy: an observation is its receiver's own
+        self._frame = None if self.render_mode is None else np.array(result.frame)
         return self._view.one(result)

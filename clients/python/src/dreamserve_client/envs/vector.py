@@ -19,11 +19,12 @@ from dreamserve_client.envs.view import (
     column_of,
     open_view,
 )
-from dreamserve_client.errors import APIConnectionError, ConfigurationError
+from dreamserve_client.errors import APIConnectionError, ClosedError, ConfigurationError
 from dreamserve_client.transports.choose import TransportName
 from dreamserve_protocol.arrays import Bools, Float64, Int64, UInt8, array_of
 from dreamserve_protocol.batches import FinalRows
-from dreamserve_protocol.errors import InvalidActionError, ProblemError
+from dreamserve_protocol.common import LARGEST_INTEGER
+from dreamserve_protocol.errors import InvalidActionError, InvalidRequestError, ProblemError
 
 Observations = npt.NDArray[Any]
 Infos = dict[str, Any]
@@ -104,6 +105,8 @@ class DreamVectorEnv(VectorEnv[Observations, Any, npt.NDArray[Any]]):
 
         The infos hold `seed` and `temperature`.
         """
+        if self.closed:
+            raise ClosedError("the environment is closed")
         given = check_options(options, _OPTIONS)
         rows = self._rows_of(given.pop("reset_mask", None))
         where = np.arange(self.num_envs) if rows is None else rows
@@ -166,7 +169,7 @@ class DreamVectorEnv(VectorEnv[Observations, Any, npt.NDArray[Any]]):
         if self._mode is AutoresetMode.DISABLED and self._ended.any():
             rows = np.flatnonzero(self._ended).tolist()
             raise gymnasium.error.ResetNeeded(f"reset rows {rows}: their dreams have ended")
-        taken = array_of("actions", actions, error=InvalidActionError)
+        taken = array_of("actions", self._view.taken(actions), error=InvalidActionError)
         if taken.ndim == 0 or len(taken) != self.num_envs:
             shape = f"not of shape {taken.shape}"
             raise ValueError(f"actions must be one for each of {self.num_envs} dreams, {shape}")
@@ -186,7 +189,7 @@ class DreamVectorEnv(VectorEnv[Observations, Any, npt.NDArray[Any]]):
             self._columns.begun(result, rows)
         except ProblemError:
             if not self._has_begun:
-                self._dreams.close()
+                self._dreams.give_up()
             raise
         self._has_begun = True
 
@@ -223,15 +226,20 @@ class DreamVectorEnv(VectorEnv[Observations, Any, npt.NDArray[Any]]):
         return mask
 
     def _seeds_of(self, seed: int | Sequence[int | None] | None) -> Int64:
-        """Return a seed for every row, and seed `np_random` with what is given."""
+        """Return a seed for every row, and seed `np_random` with what is given.
+
+        Raises InvalidRequestError for one that is too large.
+        """
         if seed is None:
             return self.np_random.integers(LARGEST_SEED, size=self.num_envs)
         if isinstance(seed, int | np.integer):
+            _check_seeds([seed])
             super().reset(seed=int(seed))
             return int(seed) + np.arange(self.num_envs)
         given = list(seed)
         if len(given) != self.num_envs:
             raise ValueError(f"there must be {self.num_envs} seeds, not {len(given)}")
+        _check_seeds(given)
         if all_given := [one for one in given if one is not None]:
             self.np_random = np.random.default_rng(all_given)
         drawn = self.np_random.integers(LARGEST_SEED, size=self.num_envs)
@@ -248,3 +256,10 @@ class DreamVectorEnv(VectorEnv[Observations, Any, npt.NDArray[Any]]):
         if not self._has_begun:
             raise gymnasium.error.ResetNeeded("reset all rows before some of them")
         return np.flatnonzero(rows)
+
+
+def _check_seeds(seeds: Sequence[int | None]) -> None:
+    """Raise InvalidRequestError for a seed that no array of them holds."""
+    for seed in seeds:
+        if isinstance(seed, int | np.integer) and seed > LARGEST_INTEGER:
+            raise InvalidRequestError(f"seed must be within 0 and {LARGEST_INTEGER}, not {seed}")

@@ -22,6 +22,7 @@ from dreamserve_protocol.worlds import WorldResult
 _Columns = ResetBatchResult | StepBatchResult | FinalRows
 LARGEST_SEED = 2**53  # exclusive: what a JSON number holds exactly
 METADATA: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 30}
+_ROUNDING = np.float32(4 * np.finfo(np.float32).eps)  # of a bound: a few units in the last place
 _RENDER_MODES = (None, "rgb_array")
 
 
@@ -57,7 +58,7 @@ class View:
             raise ConfigurationError(f"render_mode must be None or 'rgb_array': {render_mode!r}")
         self.world = world
         self.action_space = _space_of(world.action_space)
-        self._bounds = _bounds(world)
+        self._bounds, self._rounding = _bounds(world), _rounding(self.action_space)
         self.names = () if observation in ("frame", "vector") else _names(world, observation)
         if "frame" in (observation, render_mode and "frame") and world.frame_shape is None:
             raise ConfigurationError(f"{world.name} shows no frames")
@@ -105,6 +106,27 @@ class View:
         parts = [tensors[name].ravel() for name in self.names]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
+    def taken(self, actions: Any) -> Any:
+        """Return actions whose rounding errors are undone; others, and wrong ones, as they are.
+
+        RescaleAction, say, gives a Box's bound a few units in the last place too far out.
+        """
+        space = self.action_space
+        if not isinstance(space, Box):
+            return actions
+        try:
+            given = np.asarray(actions)
+        except ValueError:  # rows of different lengths
+            return actions
+        if given.dtype.kind != "f" or given.shape[-1:] != space.shape:
+            return actions
+        with np.errstate(over="ignore", invalid="ignore"):
+            rounded = given.astype(np.float32)
+            clipped = np.clip(rounded, space.low, space.high)
+            beyond = np.abs(rounded - clipped)
+        is_near = (beyond > 0) & (beyond <= self._rounding)
+        return np.where(is_near, clipped, rounded) if is_near.any() else actions
+
     def _within(self, vectors: Any) -> npt.NDArray[Any]:
         return np.asarray(vectors) if self._bounds is None else np.clip(vectors, *self._bounds)
 
@@ -149,11 +171,11 @@ def open_view(
 
 
 def check_options(options: dict[str, Any] | None, known: Sequence[str]) -> dict[str, Any]:
-    """Return the options of a reset. Raises ConfigurationError for unknown ones."""
+    """Return the reset options that are not None. Raises ConfigurationError for unknown ones."""
     options = dict(options or {})
     if unknown := sorted(set(options) - set(known)):
         raise ConfigurationError(f"unknown reset options {unknown}; known are {list(known)}")
-    return options
+    return {name: option for name, option in options.items() if option is not None}
 
 
 def column_of(name: str, value: Any, rows: int) -> npt.NDArray[Any]:
@@ -176,6 +198,13 @@ def _space_of(space: dict[str, Any]) -> Space[Any]:
     if space["type"] == "MultiBinary":
         return MultiBinary(space["n"])
     raise ConfigurationError(f"this version of dreamserve_client knows no {space['type']} actions")
+
+
+def _rounding(space: Space[Any]) -> npt.NDArray[Any]:
+    """Return how far (A,) the components of a Box may be outside by rounding."""
+    if not isinstance(space, Box):
+        return np.zeros(())
+    return _ROUNDING * np.maximum(np.abs(space.low), np.abs(space.high))
 
 
 def _bounds(world: WorldResult) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
