@@ -59,7 +59,8 @@ from dreamserve_protocol.step import StepRequest
 
 __all__ = ["DreamBatch", "LocalClient"]
 
-OTHERS_TURN_S = 1e-3  # how soon a thread looks again whether another one still takes turns
+# How soon a thread looks again whether another one still takes turns: at first, and at the latest.
+SOON_S, LATE_S = 1e-3, 0.03
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -131,27 +132,31 @@ class LocalClient:
         with signals_wait() as signals:
             future = self.engine.submit(checked)
             try:
-                self._advance(future)
+                pause_s = self._advance(future, SOON_S)
                 while not future.done():
                     signals.deliver()
                     between_turns()
                     if monotonic() >= until_s and future.cancel():
                         raise TimeoutError
-                    self._advance(future)
+                    pause_s = self._advance(future, pause_s)
             except BaseException:
                 future.cancel()
                 raise
         return future.result()
 
-    def _advance(self, future: "Future[Any]") -> None:
-        """Take a turn, or wait for the one of another thread, which may complete `future`, too."""
+    def _advance(self, future: "Future[Any]", pause_s: float) -> float:
+        """Take a turn, or wait for those of another thread, which may complete `future`, too.
+
+        Return how long to wait next time.
+        """
         if not self._turns.acquire(blocking=False):
-            wait([future], OTHERS_TURN_S)
-            return
+            wait([future], pause_s)
+            return min(2 * pause_s, LATE_S)
         try:
             self.engine.turn()
         finally:
             self._turns.release()
+        return SOON_S
 
 
 class DreamBatch:
