@@ -77,7 +77,7 @@ class ResetBatchRequest(Request["ResetBatchResult"]):
     ] = None
     seeds: Annotated[Integers | None, Doc("Default: drawn, and returned.")] = None
     temperatures: Annotated[
-        Annotated[Numbers, Array("float32 B", finite=False)] | None, Doc("Default: 1.")
+        Annotated[Numbers, Array("float64 B", finite=False)] | None, Doc("Default: 1.")
     ] = None
     bank: Annotated[
         Integers | None, Doc("Bank entries to start at. Default: drawn from the seeds.")

@@ -27,6 +27,7 @@ from dreamserve_protocol.errors import (
 )
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.reset import ResetRequest
+from dreamserve_protocol.rollout import RolloutRequest
 from dreamserve_protocol.sessions import (
     DeleteRequest,
     SessionRequest,
@@ -46,6 +47,35 @@ def test_fields_that_are_not_given_are_chosen_and_returned(ask: Ask) -> None:
     assert 0 <= first.seed < 2**53
     again = ask(engine, ResetRequest(seed=first.seed))
     np.testing.assert_array_equal(again.latent, first.latent)
+
+
+@pytest.mark.parametrize("given", [0.1, 1 / 3, 1e-46, 1e-40, 999.99999, 1000.0, 0])
+def test_every_result_has_the_temperature_that_the_dream_has(ask: Ask, given: float) -> None:
+    engine, stored = Engine([fake_world()]), float(np.float32(given))
+    batch = ask(
+        engine, validated(ResetBatchRequest, {"session_ids": ["b"], "temperatures": [given]})
+    )
+    policy = {"policy": "random", "episodes": 1, "max_steps": 1, "temperature": given}
+    shown = [
+        ask(engine, validated(ResetRequest, {"session_id": "a", "temperature": given})).temperature,
+        ask(engine, SessionRequest("a")).temperature,
+        float(batch.temperatures[0]),
+        ask(engine, SessionRequest("b")).temperature,
+        ask(engine, validated(RolloutRequest, policy)).temperature,
+        ask(engine, validated(RolloutRequest, {**policy, "session_id": "a"})).temperature,
+    ]
+    assert shown == [stored] * len(shown)
+
+
+@pytest.mark.parametrize("given", [1000.00001, 1e39, -1e-46])
+def test_a_temperature_is_refused_alone_and_in_a_batch(ask: Ask, given: float) -> None:
+    engine = Engine([fake_world()])
+    with pytest.raises(InvalidRequestError, match="temperature"):
+        validated(ResetRequest, {"temperature": given})
+    fields = {"session_ids": ["a", "b"], "temperatures": [given, 1.0]}
+    (error,) = ask(engine, validated(ResetBatchRequest, fields)).errors
+    assert (error.row, error.code) == (0, "invalid_request")
+    assert "temperature must be within 0 and 1000" in error.detail
 
 
 def test_a_seed_chooses_an_entry_of_the_bank(ask: Ask) -> None:

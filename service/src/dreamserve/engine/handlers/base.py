@@ -99,5 +99,10 @@ def seed_of(session: Session, seed: int | None, stream: int) -> int:
 
 def start_of(session: Session, temperature: float | None) -> RolloutStart:
     """Return a copy of the session's state, at the session's temperature unless one is given."""
-    temperature = session.temperature if temperature is None else temperature
+    temperature = temperature_of(temperature, session.temperature)
     return RolloutStart(session.world, *session.row(), step=session.age, temperature=temperature)
+
+
+def temperature_of(given: float | None, default: float = 1.0) -> float:
+    """Return a temperature as dreams have it, a float32, whichever verb begins them."""
+    return default if given is None else float(np.float32(given))

@@ -6,7 +6,7 @@ import numpy as np
 
 from dreamserve.engine.checks import check_start
 from dreamserve.engine.dynamics import Work, start
-from dreamserve.engine.handlers.base import Context, random_seed
+from dreamserve.engine.handlers.base import Context, random_seed, temperature_of
 from dreamserve.engine.shown import check_shown, shown
 from dreamserve_protocol.ids import new_id
 from dreamserve_protocol.reset import ResetRequest, ResetResult
@@ -19,7 +19,7 @@ def reset(context: Context, request: ResetRequest) -> Work[ResetResult]:
     context.limits.check_rewind_window(request.rewind_window)
     world, window = context.world(request.world), request.rewind_window
     seed = random_seed() if request.seed is None else request.seed
-    temperature = 1.0 if request.temperature is None else float(request.temperature)
+    temperature = temperature_of(request.temperature)
     begin = check_start(world, request.start, context.limits)
     check_shown(world, request.include)
     context.sessions.check_room(world, session_id, window=window)

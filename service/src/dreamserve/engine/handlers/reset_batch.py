@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dreamserve.backends.base import Array, Int64, State, UInt64
 from dreamserve.engine.dynamics import Work, empty_state, start_from_bank
@@ -52,9 +53,7 @@ def reset_batch(context: Context, request: ResetBatchRequest) -> Work[ResetBatch
         session_ids=(ids := list(request.session_ids or ())),
         latents=columns.latents,
         seeds=drawn.astype(np.int64) if seeds is None else np.array(seeds, np.int64),
-        temperatures=np.ones(count, np.float32)
-        if temperatures is None
-        else np.array(temperatures, np.float32),
+        temperatures=_float32(1.0 if temperatures is None else temperatures, count),
         state=columns.state,
         **decoded,
     )
@@ -75,7 +74,9 @@ def _check_rows(
     world: World, request: ResetBatchRequest, result: ResetBatchResult, errors: RowErrors
 ) -> None:
     """Add an error for each invalid row."""
-    seeds, temperatures = result.seeds, result.temperatures
+    seeds = result.seeds
+    # as they were given: a float32 of a number beyond the bound may be within it
+    temperatures = np.asarray(1.0 if request.temperatures is None else request.temperatures)
     checks: list[tuple[Any, CallerError]] = [  # (mask of invalid rows, their error)
         (
             (seeds < 0) | (seeds > LARGEST_INTEGER),
@@ -102,6 +103,12 @@ def _check_rows(
     for invalid, problem in checks:
         for i in np.flatnonzero(invalid).tolist():
             errors.set_default(i, problem)
+
+
+def _float32(temperatures: npt.ArrayLike, count: int) -> Array:
+    """Return temperatures (count,) as dreams have them; those that are invalid may be infinite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.full(count, temperatures, np.float32)
 
 
 def _begin_slice(

@@ -5,7 +5,7 @@ import numpy as np
 from dreamserve import noise
 from dreamserve.engine.checks import check_start
 from dreamserve.engine.dynamics import Size, Work
-from dreamserve.engine.handlers.base import Context, random_seed, seed_of, start_of
+from dreamserve.engine.handlers.base import Context, random_seed, seed_of, start_of, temperature_of
 from dreamserve.engine.imagination.rollouts import EpisodeStarts, roll_out
 from dreamserve.engine.imagination.sizes import rollout_size
 from dreamserve.engine.imagination.trajectories import subseeds
@@ -32,7 +32,7 @@ def rollout(context: Context, request: RolloutRequest) -> Work[RolloutResult]:
         world = context.world(request.world)
         size = _checked_size(limits, world.spec, request)
         seeds = _episode_seeds(request, random_seed() if request.seed is None else request.seed)
-        temperature = 1.0 if request.temperature is None else request.temperature
+        temperature = temperature_of(request.temperature)
         begin = check_start(world, request.start, limits)
         yield size
         starts = yield from EpisodeStarts.of(world, begin, seeds, temperature, context.slice_rows)

@@ -3,7 +3,7 @@
 from dreamserve import noise
 from dreamserve.engine.checks import check_start
 from dreamserve.engine.dynamics import Size, Work, start
-from dreamserve.engine.handlers.base import Context, random_seed, seed_of, start_of
+from dreamserve.engine.handlers.base import Context, random_seed, seed_of, start_of, temperature_of
 from dreamserve.engine.imagination.samples import sample as sampled
 from dreamserve.engine.imagination.sizes import sample_size
 from dreamserve.engine.imagination.trajectories import RolloutStart, subseeds
@@ -23,7 +23,7 @@ def sample(context: Context, request: SampleRequest) -> Work[SampleResult]:
     else:
         world = context.world(request.world)
         seed = random_seed() if request.seed is None else request.seed
-        temperature = 1.0 if request.temperature is None else request.temperature
+        temperature = temperature_of(request.temperature)
         begin = check_start(world, request.start, context.limits)
         yield _checked_size(context.limits, world, request)
         latent, state = yield from start(world, begin, seed, temperature)
