@@ -4,7 +4,7 @@ validated(StepRequest, {"session_id": "a", "action": 1})    # from a body's fiel
 validated(StepRequest, StepRequest("a", [0.5, 0.1]))        # from a request: arrays are converted
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -29,6 +29,7 @@ _SHOWN_ERRORS = 5
 _SHOWN_CHARACTERS = 80
 _MOST_DEPTH = 8  # of a request's integers and objects
 MOST_KEYS = 1000  # of an object: signals, tensors and options have names of the server's own
+_NO_PART = object()
 _validators: dict[type, Validate] = {}
 
 
@@ -89,14 +90,14 @@ def _checked(validate: Callable[..., Any]) -> Validate:
         try:
             return validate(fields, context=bounds)
         except ValidationError as error:
-            problem, again = problem_in(error), _has_large_integer(error)
+            problem, again = problem_in(error, fields), _has_large_integer(error)
         # No ValidationError may be kept, as a local variable or a context: the garbage collector
         # does not look into it, and through its cause's traceback it holds this frame, with a body.
         if again:
             try:
-                return validate(_with_integers(fields), context=bounds)
+                return validate(fields := _with_integers(fields), context=bounds)
             except ValidationError as error:
-                problem = problem_in(error)
+                problem = problem_in(error, fields)
         try:
             raise problem from None
         finally:
@@ -151,12 +152,17 @@ def _is_large_integer(details: Any) -> bool:
     return details["type"] == "int_type" and type(_with_integers(details["input"])) is int
 
 
-def problem_in(error: ValidationError) -> CallerError:
+def problem_in(error: ValidationError, fields: Any) -> CallerError:
     """Return the protocol's error for a ValidationError, with at most _SHOWN_ERRORS messages."""
     errors = error.errors(include_url=False, include_input=False)
-    lines = [_one_line(details) for details in errors[:_SHOWN_ERRORS]]
-    if len(errors) > len(lines):
-        lines.append(f"and {len(errors) - len(lines)} more")
+    shown: dict[str, list[str]] = {}  # by field: of a union, each form has an error
+    for details in errors[:_SHOWN_ERRORS]:
+        where = _path(_place_in(fields, details))
+        shown.setdefault(where, []).append(_message(details))
+    lines = [f"{where}: {', or: '.join(messages)}" for where, messages in shown.items() if where]
+    lines += shown.get("", ())
+    if len(errors) > _SHOWN_ERRORS:
+        lines.append(f"and {len(errors) - _SHOWN_ERRORS} more")
     causes = [details.get("ctx", {}).get("error") for details in errors]
     not_finite = any(details["type"] == "finite_number" for details in errors)
     if not_finite or any(isinstance(cause, NotFiniteInputError) for cause in causes):
@@ -166,11 +172,31 @@ def problem_in(error: ValidationError) -> CallerError:
     return InvalidRequestError("; ".join(lines))
 
 
-def _one_line(error: Any) -> str:
-    where = _path(error["loc"])
-    message = error["msg"]
+def _place_in(fields: Any, error: Any) -> list[Any]:
+    """Return the place of an error in the fields, without pydantic's names of a union's forms."""
+    place: list[Any] = []
+    is_missing = error["type"] == "missing"  # then the last part is not there, and yet a field
+    for part in error["loc"][:-1] if is_missing else error["loc"]:
+        inner = _part_of(fields, part)
+        if inner is not _NO_PART:
+            place.append(part)
+            fields = inner
+    return [*place, error["loc"][-1]] if is_missing else place
+
+
+def _part_of(value: Any, part: Any) -> Any:
+    if isinstance(value, dict):
+        return value.get(part, _NO_PART)
+    if isinstance(value, Message):
+        return getattr(value, part) if part in value.__dataclass_fields__ else _NO_PART
+    is_place = isinstance(value, Sequence) and isinstance(part, int) and part < len(value)
+    return value[part] if is_place else _NO_PART
+
+
+def _message(error: Any) -> str:
     if error["type"] == "unexpected_keyword_argument":
-        message = "is not a known field"
-    elif error["type"] == "value_error":
-        message = str(error["ctx"]["error"])
-    return f"{where}: {message}" if where else message
+        return "is not a known field"
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    is_object = error["type"] in ("dataclass_type", "model_attributes_type")
+    return "Input should be an object" if is_object else str(error["msg"])

@@ -25,7 +25,9 @@ from dreamserve_protocol.errors import (
 )
 from dreamserve_protocol.markers import Message
 from dreamserve_protocol.plan import PlanRequest
+from dreamserve_protocol.policies import LinearPolicy
 from dreamserve_protocol.reset import ResetRequest
+from dreamserve_protocol.rollout import RolloutRequest
 from dreamserve_protocol.sample import SampleRequest
 from dreamserve_protocol.step import StepRequest
 from dreamserve_protocol.wire import fields_of
@@ -42,6 +44,10 @@ def refusal(kind: type[Message], fields: Any) -> CallerError:
 
 def step(**fields: Any) -> StepRequest:
     return validated(StepRequest, {"session_id": SID, "action": 0, **fields})
+
+
+def policy(given: Any) -> dict[str, Any]:
+    return {"policy": given, "episodes": 1, "max_steps": 2}
 
 
 BAD: list[tuple[type[Message], dict[str, Any], type[CallerError], str]] = [
@@ -126,6 +132,35 @@ BAD: list[tuple[type[Message], dict[str, Any], type[CallerError], str]] = [
         "must be a number|list",
     ),
     (ResetRequest, {"start": {"frames": [[[[1]]]] * 2}}, InvalidRequestError, "need 1 actions"),
+    (
+        ResetRequest,
+        {"start": {"age": -1}},
+        InvalidRequestError,
+        "^start.age: [^.:]*'beginning' or 'any', or: [^.:]*greater than or equal to 0$",
+    ),
+    (ResetRequest, {"start": {"age": {}}}, InvalidRequestError, "^start.age: [^;.]*integer$"),
+    (ResetRequest, {"start": 5}, InvalidRequestError, "^start: Input should be an object$"),
+    (ResetRequest, {"start": Start(age=True)}, InvalidRequestError, "^start.age: [^;.]*integer$"),
+    (
+        InferRequest,
+        {"inputs": [], "parameters": {"sequence_id": 1.5}},
+        InvalidRequestError,
+        "^parameters.sequence_id: [^.]*integer, or: [^.]*string$",
+    ),
+    (RolloutRequest, policy(5), InvalidRequestError, "^policy: Input should be an object"),
+    (RolloutRequest, policy({"kind": "linear"}), InvalidRequestError, "^policy.weights: Field"),
+    (
+        RolloutRequest,
+        policy({"kind": "random", "x": 1}),
+        InvalidRequestError,
+        "^policy.x: is not a known field$",
+    ),
+    (
+        RolloutRequest,
+        policy(LinearPolicy(np.zeros((1, 1)), inputs=["latent", 1])),  # type: ignore[list-item]  # wrong on purpose
+        InvalidRequestError,
+        "^policy.inputs.1: [^;.]*string$",
+    ),
     (StepRequest, {"session_id": SID}, InvalidRequestError, "action: Field required"),
     (StepRequest, {"action": 0}, InvalidRequestError, "session_id: Field required"),
     (StepRequest, {"session_id": SID, "action": True}, InvalidActionError, "action: .*integer"),

@@ -48,6 +48,7 @@ class Pending:
     respond: Callable[["Pending"], None]
     as_msgpack: bool  # format of the request and of the response
     began_s: float
+    number: int  # of the message on its socket, from 1
     id: Id = None
     verb: Any = None  # as named by the peer
     request: Request[Any] | None = None
@@ -110,7 +111,7 @@ class Socket:
         self._most = service.settings.max_stream_requests
         self._share_bytes = service.settings.max_bodies_bytes // STREAMS_AT_ONCE
         self._body_bytes = 0  # of the requests in progress
-        self._refused = 0  # messages
+        self._messages = self._refused = 0  # that were read, and those that were not served
         self._logs_all = service.settings.access_log
         self._receive, self._send = receive, send
         self._in_progress: set[Pending] = set()  # read and not yet written
@@ -160,7 +161,8 @@ class Socket:
         """Queue the request in a message."""
         text = message.get("text")
         raw = message["bytes"] if text is None else text.encode()
-        pending = Pending(self._respond, text is None, perf_counter())
+        self._messages += 1
+        pending = Pending(self._respond, text is None, perf_counter(), self._messages)
         self._in_progress.add(pending)
         try:
             self._check(pending, raw)
@@ -269,8 +271,10 @@ class Socket:
     def _describe(self, pending: Pending) -> dict[str, Any]:
         """Return what is known of a request, as `Problems.note` takes it."""
         id, verb = str(pending.id), pending.verb
+        if pending.id is None or not VALID_ID.fullmatch(id):
+            id = f"message-{pending.number}"
         return {
-            "request_id": f"{self._name}.{id}" if VALID_ID.fullmatch(id) else self._name,
+            "request_id": f"{self._name}.{id}",
             "verb": verb if isinstance(verb, str) and verb in VALIDATORS else OTHER,
             "session_id": getattr(pending.request, "session_id", None),
             "duration_s": perf_counter() - pending.began_s,

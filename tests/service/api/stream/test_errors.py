@@ -117,11 +117,15 @@ async def test_a_malformed_frame_gets_a_problem_in_its_form(server, frame, peer_
 
 async def test_a_problem_names_its_socket_and_its_request(server, peer_of) -> None:
     async with peer_of(server, additional_headers={"x-request-id": "socket-1"}) as peer:
-        for id_ in (7, "last"):
+        for id_ in (7, "None"):
             await peer.send({"id": id_, "verb": "fly"})
             assert (await peer.receive())["body"]["request_id"] == f"socket-1.{id_}"
-        await peer.send({"id": "7\nERROR", "verb": "fly"})
-        assert (await peer.receive())["body"]["request_id"] == "socket-1"
+        for number, message in enumerate(
+            ({"id": "7\nERROR", "verb": "fly"}, {}, [], {"id": 1.5}), 3
+        ):
+            await peer.send(message)
+            request_id = (await peer.receive())["body"]["request_id"]
+            assert request_id == f"socket-1.message-{number}"
 
 
 async def test_a_message_over_the_bound_closes_the_socket_with_its_reason(
