@@ -58,7 +58,6 @@ def test_a_frame_may_be_a_file(form):
         (OBSERVATION, [{"png": FILE}], r"must be \(H, W, C\) uint8 or .*shape \[1, 4, 5, 3\]"),
         (FRAMES, {"png": FILE}, r"must be \(F, H, W, C\) uint8.*shape \[4, 5, 3\]"),
         (FRAMES, [[{"png": FILE}]], r"must be \(F, H, W, C\) uint8"),
-        (FRAMES, [{"png": FILE}, FRAME.tolist()], "a PNG frame is"),
         (FRAMES, [{"png": FILE}, {"png": encode(FRAME[1:])}], "differ in shape.*3, 5, 3.*4, 5, 3"),
         (Array("uint8 N H W C D"), [[FILE], [FILE, FILE]], "differ in length"),
         (Array("float32 Z"), {"png": FILE}, "exactly the keys dtype, shape and data"),
@@ -69,6 +68,41 @@ def test_a_frame_may_be_a_file(form):
 def test_another_form_is_refused_with_a_reason(field, value, words):
     with pytest.raises(InvalidRequestError, match=words):
         field.parse(value)
+
+
+@pytest.mark.parametrize(
+    "array", [FRAME, FRAME.tolist(), pack(FRAME)], ids=["np", "list", "packed"]
+)
+@pytest.mark.parametrize("file", [{"png": FILE}, {"png": TEXT}, FILE], ids=["bin", "text", "bytes"])
+def test_a_list_of_frames_may_hold_arrays_and_files(array, file):
+    for frames in ([array, file], [file, array, file], (array, array, file)):
+        several = FRAMES.parse(frames)
+        assert several.dtype == np.uint8
+        np.testing.assert_array_equal(several, np.stack([FRAME] * len(frames)))
+
+
+@pytest.mark.parametrize(
+    ("frames", "words"),
+    [
+        ([{"png": FILE}, FRAME[1:].tolist()], r"frames differ in shape: \[\(3, 5, 3\), \(4, 5, 3"),
+        ([FRAME, [{"png": FILE}], FILE], "the lists of PNG files differ in length"),
+        ([{"png": FILE}, (FRAME + 0.5).tolist()], r"must be \(F, H, W, C\) uint8.*float64"),
+        ([{"png": FILE}, (FRAME.astype(int) + 250).tolist()], "integers from 0 to 255"),
+        ([{"png": FILE}, "text"], r"must be \(F, H, W, C\) uint8"),
+        ([{"png": FILE}, None], r"must be \(F, H, W, C\) uint8"),
+        ([{"png": FILE}, {"jpg": FILE}], "a packed array has exactly the keys"),
+        ([FRAME.tolist(), {"png": 7}], "a PNG frame is"),
+        ([{"png": FILE}, [[[True]]]], "is bool"),
+    ],
+)
+def test_frames_of_both_forms_are_refused_with_a_reason(frames, words):
+    with pytest.raises(InvalidRequestError, match=words):
+        FRAMES.parse(frames)
+
+
+def test_files_among_arrays_are_bounded_together():
+    with pytest.raises(TooLargeError, match="2 PNG files"):
+        FRAMES.parse([FRAME.tolist(), {"png": FILE}, {"png": FILE}], PngBounds(files=1))
 
 
 def test_lists_nested_too_deep_are_refused():

@@ -5,6 +5,7 @@ in the same way: numbers only (no bools), no ragged rows, within the dtype's ran
 which are arrays of uint8, may also be PNG files (`pictures`).
 """
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -12,7 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from dreamserve_protocol.errors import CallerError, InvalidRequestError, NotFiniteInputError
-from dreamserve_protocol.pictures import UNBOUNDED, PngBounds, files_of, frames_of, holds_png
+from dreamserve_protocol.pictures import (
+    UNBOUNDED,
+    PngBounds,
+    files_of,
+    frames_of,
+    holds_png,
+    is_mixed,
+)
 
 AnyArray = npt.NDArray[Any]
 Float32 = npt.NDArray[np.float32]
@@ -130,16 +138,12 @@ class Array:
     def _numbers(self, value: Any, bounds: PngBounds) -> AnyArray:
         """Return the numbers as an array of any numeric dtype, whatever their encoding."""
         try:
-            if self._of_frames and holds_png(value):
-                array: AnyArray = frames_of(value, bounds)
-            elif isinstance(value, dict):
-                array = unpack(value)
-            elif isinstance(value, np.ndarray | np.generic):
-                array = np.asarray(value)
-            elif type(value) in (int, float):
-                array = np.array(value)
+            if self._of_frames and is_mixed(value):
+                array: AnyArray = self._mixed(value, bounds)
+            elif self._of_frames and holds_png(value):
+                array = frames_of(value, bounds)
             else:
-                array = _from_lists(value, self)
+                array = self._plain(value)
         except InvalidRequestError as error:
             raise self._error(error.detail) from None
         if array.dtype.kind not in "fiu":
@@ -149,6 +153,22 @@ class Array:
             held = "numbers of at most 64 bits" if array.dtype.hasobject else "numbers"
             raise self._error(f"must hold {held}, not {array.dtype}")
         return array
+
+    def _plain(self, value: Any) -> AnyArray:
+        """Return the numbers of an array that is no PNG file. Raises InvalidRequestError."""
+        if isinstance(value, dict):
+            return unpack(value)
+        if isinstance(value, np.ndarray | np.generic):
+            return np.asarray(value)
+        return np.array(value) if type(value) in (int, float) else _from_lists(value, self)
+
+    def _mixed(self, frames: Sequence[Any], bounds: PngBounds) -> AnyArray:
+        """Return frames some of which are PNG files, as one array. Raises as `frames_of`."""
+        files = iter(frames_of([one for one in frames if holds_png(one)], bounds))
+        arrays = [next(files) if holds_png(one) else self._plain(one) for one in frames]
+        if len(shapes := {array.shape for array in arrays}) > 1:
+            raise InvalidRequestError(f"the frames differ in shape: {sorted(shapes)[:5]}")
+        return np.stack(arrays)
 
     def _beyond(self, limits: np.iinfo[Any]) -> CallerError:
         return self._error(f"must hold integers from {limits.min} to {limits.max}")

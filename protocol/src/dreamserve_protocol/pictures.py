@@ -35,6 +35,13 @@ def holds_png(value: Any) -> bool:
     return isinstance(value, bytes) or (isinstance(value, dict) and "png" in value)
 
 
+def is_mixed(value: Any) -> bool:
+    """Return whether a value is a list in which some are PNG files, or lists of them, not all."""
+    if not isinstance(value, list | tuple) or not {dict, bytes} & set(map(type, value)):
+        return False
+    return 0 < sum(map(holds_png, value)) < len(value)
+
+
 def files_of(value: Any, axes: int = 0) -> Any:
     """Return the bytes of the files: one, or nested lists. Raises InvalidRequestError."""
     if isinstance(value, list | tuple) and axes < _MOST_AXES:
