@@ -29,7 +29,7 @@ def new_route() -> str:
 def new_id(route: str | None = None) -> str:
     """Return a random id; with a route, of a session that lives where that family does.
 
-    The route of an existing id can be longer than MAX_ROUTE; the new id then has none.
+    The route of an existing id can be longer than MAX_ROUTE; the new id then has one of its own.
     """
     if route is None or len(route) > MAX_ROUTE:
         return token_hex(_RANDOM_BYTES)

@@ -149,7 +149,7 @@ def _format_first(fields: Any) -> Any:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SnapshotRequest(Request[Snapshot]):
-    """Return a session's complete state as a document for any server with the same bundle."""
+    """Return a session's state, for any server with its bundle; its time to live is not renewed."""
 
     session_id: SessionId
 

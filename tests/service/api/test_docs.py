@@ -25,6 +25,27 @@ async def test_every_curl_of_the_tour_succeeds(serving) -> None:
             assert response.status_code in (200, 204), (command, response.text)
 
 
+# of the fields of an answer: those that no world has a say in
+SAME = ("format", "format_version", "session_id", "session_ids", "seed", "seeds", "temperature")
+SAME += ("temperatures", "deleted", "errors")
+
+
+@pytest.mark.anyio
+async def test_the_tours_example_answers_are_those_of_the_server(serving) -> None:
+    text = (DOCS / "api.md").read_text()
+    pairs = re.findall(r"^```bash\n([^`]*)^```\n\n```json\n(.*?)^```", text, re.M | re.S)
+    assert len(pairs) >= 10
+    async with serving(fake_world("takecover")) as client:
+        await client.reset(session_id="tour", seed=7)
+        for commands, shown in pairs:
+            for command in commands.splitlines():
+                answer = (await _curl(client.http, command)).json()
+            shown = json.loads(shown)
+            assert shown.keys() - {"signals"} <= answer.keys(), commands
+            for name in shown.keys() & set(SAME):
+                assert shown[name] == answer[name], (commands, name)
+
+
 async def _curl(http, command):
     name, *words = shlex.split(command)
     assert name == "curl"
