@@ -1,6 +1,7 @@
 """What a world shows of a latent: its decoded frame or vector, where it has a decoder."""
 
 from collections.abc import Collection
+from typing import TypeVar
 
 from dreamserve.backends.base import Array
 from dreamserve.backends.finite import finite_rows
@@ -8,6 +9,7 @@ from dreamserve.engine.pixels import Shown, to_pixels
 from dreamserve.engine.world import World
 from dreamserve_protocol.errors import DreamNotFiniteError, InvalidRequestError
 
+Name = TypeVar("Name", bound=str)
 DECODED = ("frame", "frames", "vector", "vectors")
 
 
@@ -45,7 +47,7 @@ def check_shown(world: World, include: Collection[str]) -> bool:
     return True
 
 
-def shown_of(world: World, include: Collection[str]) -> list[str]:
+def shown_of(world: World, include: Collection[Name]) -> list[Name]:
     """Return what is included without what the world does not show, where `check_shown` raises."""
     field = world.spec.observation.field
     own = (field, f"{field}s") if world.spec.has_decode else ()
