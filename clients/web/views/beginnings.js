@@ -17,14 +17,20 @@ export class Beginnings {
       this.#keysReturn = detail > 0; // a pointer opens it; otherwise the keyboard stays here
       this.open();
     });
-    this.dialog.addEventListener("close", () => {
-      if (this.#keysReturn) byId("open-beginnings").blur(); // has the focus again
+    this.dialog.addEventListener("cancel", (event) => {
+      event.preventDefault(); // Escape: a browser tells of the close a moment after it
+      this.#close();
     });
-    byId("close-beginnings").addEventListener("click", () => this.dialog.close());
+    byId("close-beginnings").addEventListener("click", () => this.#close());
     byId("more-beginnings").addEventListener("click", () => this.#more());
     this.dialog.addEventListener("click", (event) => {
-      if (event.target === this.dialog) this.dialog.close(); // beside it
+      if (event.target === this.dialog) this.#close(); // beside it
     });
+  }
+
+  #close() {
+    this.dialog.close();
+    if (this.#keysReturn) byId("open-beginnings").blur(); // has the focus again
   }
 
   async open() {
@@ -65,7 +71,7 @@ export class Beginnings {
       picture(frame, sight), element("span", {}, String(bank)));
     button.addEventListener("click", () => {
       this.#keysReturn = true;
-      this.dialog.close();
+      this.#close();
       this.game.again({ start: { bank } });
     });
     return element("li", {}, button);
