@@ -46,10 +46,11 @@ def spec():
     return probe(Recipe(env=Catch, max_episode_steps=20)).env
 
 
-@pytest.fixture
-def collected(spec, tmp_path):
-    collect(spec, tmp_path / "collected", CollectConfig(episodes=2, workers=1))
-    return tmp_path / "collected"
+@pytest.fixture(scope="module")
+def collected(spec, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("collected")
+    collect(spec, folder, CollectConfig(episodes=2, workers=1))
+    return folder
 
 
 def is_whole(path):
