@@ -28,6 +28,7 @@ if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ENDING = [one for one in signal.Signals if one.name in ("SIGTERM", "SIGINT", "SIGHUP")]
+SET_BY_TESTS = [one for one in signal.Signals if one.name in ("SIGINT", "SIGUSR1", "SIGUSR2")]
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the cores; threads of OpenMP that wait for more of these would only spin.
@@ -80,6 +81,15 @@ def _signals_are_left_as_found() -> Iterator[None]:
     for number, handler in zip(ENDING, before, strict=True):
         signal.signal(number, handler)
     assert after == before
+
+
+@pytest.fixture
+def handlers_restored() -> Iterator[list[signal.Signals]]:
+    """Return signals whose handlers a test may set: they are restored after it."""
+    before = {number: signal.getsignal(number) for number in SET_BY_TESTS}
+    yield SET_BY_TESTS
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def _make_encodable(report: Any) -> None:

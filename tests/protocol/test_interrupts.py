@@ -1,7 +1,6 @@
 """Signals wait until nothing is half done; their handlers are then called, and may raise."""
 
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -9,41 +8,35 @@ import pytest
 
 from dreamserve_protocol.interrupts import signals_wait
 
-USED = [getattr(signal, name) for name in ("SIGINT", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
+pytestmark = pytest.mark.usefixtures("handlers_restored")
 
 
 def raise_interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-@pytest.fixture(autouse=True)
-def handlers() -> Iterator[None]:
-    """Restore the handlers of signals that a test sets."""
-    before = {number: signal.getsignal(number) for number in USED}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-def test_signals_wait_in_their_order_and_their_handlers_are_those_of_before() -> None:
+def test_signals_wait_in_their_order_and_their_handlers_are_those_of_before(
+    handlers_restored: list[signal.Signals],
+) -> None:
+    used = handlers_restored
     handled: list[int] = []
 
     def note(number: int, _: Any) -> None:
         handled.append(number)
 
-    for number in USED:
+    for number in used:
         signal.signal(number, note)
     with signals_wait() as signals:
-        for number in reversed(USED):
+        for number in reversed(used):
             signal.raise_signal(number)
         assert handled == []
         signals.deliver()
-        assert sorted(handled) == sorted(USED)
+        assert sorted(handled) == sorted(used)
         with signals_wait():
-            signal.raise_signal(USED[0])
-        assert len(handled) == len(USED)
-    assert handled[len(USED) :] == [USED[0]]
-    assert [signal.getsignal(number) for number in USED] == [note] * len(USED)
+            signal.raise_signal(used[0])
+        assert len(handled) == len(used)
+    assert handled[len(used) :] == [used[0]]
+    assert [signal.getsignal(number) for number in used] == [note] * len(used)
 
 
 def test_a_signal_that_waited_is_handled_after_an_error_too() -> None:

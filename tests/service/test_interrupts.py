@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,7 +18,7 @@ from dreamserve_protocol.rollout import RolloutRequest
 
 PATIENCE_S = 30.0
 ROLLOUT = {"policy": "random", "episodes": 8, "max_steps": 500, "seed": 1}
-USED = [getattr(signal, name) for name in ("SIGINT", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
+pytestmark = pytest.mark.usefixtures("handlers_restored")
 
 
 def raise_interrupt(*_: Any) -> None:
@@ -39,15 +39,6 @@ class Disturbed(FakeBackend):
         if disturb is not None:
             disturb()
         return super().step(batch)
-
-
-@pytest.fixture(autouse=True)
-def handlers() -> Iterator[None]:
-    """Restore the handlers of signals that a test sets."""
-    before = {number: signal.getsignal(number) for number in USED}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture

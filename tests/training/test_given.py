@@ -57,6 +57,13 @@ def modules(change):
     return WorldGraphs(Encode(), Step(change)).by_name()
 
 
+def written(folder, change, **fields):
+    """Write the bundle of a step that `change` changes; return its path."""
+    graphs = WorldGraphs(Encode().eval(), Step(change).eval())
+    given = {"spec": SPEC, "graphs": graphs, "bank": BANK, "origin": {}, "quality": {}}
+    return write_bundle(folder / "given", **given | fields)
+
+
 def test_modules_and_a_bank_that_are_those_of_the_spec_pass():
     check_modules(SPEC, modules(lambda of: {}), BANK)
     check_bank(SPEC, BANK)
@@ -119,14 +126,7 @@ def test_a_module_that_does_not_fit_is_refused_by_graph_and_tensor(change, messa
 )
 def test_a_bank_that_does_not_fit_is_refused_before_anything_is_traced(change, message, tmp_path):
     with pytest.raises(ExportError, match=message):
-        write_bundle(
-            tmp_path / "given",
-            spec=SPEC,
-            graphs=WorldGraphs(Encode(), Step(lambda of: {})),
-            bank=BANK | change,
-            origin={},
-            quality={},
-        )
+        written(tmp_path, lambda of: {}, bank=BANK | change)
     assert not list(tmp_path.iterdir())
 
 
@@ -137,15 +137,7 @@ def test_states_that_never_occur_are_not_tried(tmp_path):
     def roots(of):
         return of["window"].sqrt()[:, 0, 0]
 
-    write_bundle(
-        tmp_path / "given",
-        spec=SPEC,
-        graphs=WorldGraphs(Encode().eval(), Step(counts).eval()),
-        bank=BANK,
-        origin={},
-        quality={},
-    )
-    report = validate(tmp_path / "given")
+    report = validate(written(tmp_path, counts))
     assert report.passed, str(report)
 
 
@@ -154,15 +146,7 @@ def test_a_world_whose_last_bits_vary_with_the_batch_is_warned_of(tmp_path, capl
         return {"value": torch.nn.functional.softplus(of["mean"][:, :3]).exp().sum(1)}
 
     with caplog.at_level("WARNING", "dreamserve_training"):
-        write_bundle(
-            tmp_path / "given",
-            spec=SPEC,
-            graphs=WorldGraphs(Encode().eval(), Step(softplus).eval()),
-            bank=BANK,
-            origin={},
-            quality={},
-            torchscript=False,
-        )
+        bundle = written(tmp_path, softplus, torchscript=False)
     told = "on the CPU a row's last bits depend on its batch" in caplog.text
-    quality = load_bundle(tmp_path / "given").manifest.quality["parity"]
+    quality = load_bundle(bundle).manifest.quality["parity"]
     assert told is not quality["onnx_cpu_same_bits_in_every_batch"]

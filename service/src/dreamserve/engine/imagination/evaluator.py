@@ -64,11 +64,10 @@ class CandidateEvaluator:
         durations = action_durations(self.start.step, horizon, self.action_repeat)
         held = np.arange(horizon).repeat(durations)  # (T,) the number of each step's action
         backend = self.start.world.backend
-        values = np.full(len(actions) * self.particles, -np.inf)
         alone = reward_alone(self.objective) and not self.policy_steps
         if isinstance(backend, DeviceBackend) and alone:
             return (yield from self._all_on_device(backend, actions, held, seeds))
-        calls = 0
+        values, calls = np.full(len(actions) * self.particles, -np.inf), 0
         for first in range(0, len(values), self.slice_rows):
             rows = np.arange(first, min(first + self.slice_rows, len(values)))
             returns, slice_calls, complete = yield from self._dream(actions, held, rows, seeds)
